@@ -1,0 +1,28 @@
+"""The arithmetic underneath: one interface (interface.py), several backends, chosen once by `select`."""
+
+from jcb_engine.kernels.interface import (
+    RAW_BITS,
+    Backend,
+    Candidates,
+    CentroidTable,
+    CodecArrays,
+    Lists,
+    Ranges,
+    SegmentArrays,
+    Store,
+)
+from jcb_engine.kernels.selection import BACKEND_NAMES, select
+
+__all__ = [
+    "BACKEND_NAMES",
+    "RAW_BITS",
+    "Backend",
+    "Candidates",
+    "CentroidTable",
+    "CodecArrays",
+    "Lists",
+    "Ranges",
+    "SegmentArrays",
+    "Store",
+    "select",
+]

@@ -1,0 +1,240 @@
+"""The narrow interface of the kernels: what every backend computes, and the rules it keeps.
+
+Rules (each has bitten a project of this field):
+
+* Sums are accumulated in fp32 or better; "fast" scores stay within `score_error_bound` of "exact" ones, a proven bound.
+* The first index wins a tie of a maximum.
+* A document without tokens scores -inf, never 0. A query without tokens scores 0 for every document that has tokens.
+* NaN among stored vectors cannot be written by the indexer; where it comes from a damaged file, scores are undefined
+  but no memory outside the arrays is read.
+* Document ids, centroid ids and offsets come from files that may be hostile: a backend checks them where it uses them
+  and raises CorruptIndexError.
+* Shapes and dtypes are checked once, in the adapter, before any native call.
+* Results are fp32; the same input twice gives the same bits, whatever the number of threads.
+* Ragged offsets, never padding.
+
+Arrays at this boundary are numpy arrays in host memory, C-contiguous. Queries and stored vectors live in the codec's
+rotated basis (see codec/): a backend never rotates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
+
+Precision: TypeAlias = Literal["fast", "exact"]
+RAW_BITS = 16  # a codec of this width stores fp16 vectors and needs neither centroids nor scalars to decode
+
+
+@dataclass(frozen=True, slots=True)
+class CodecArrays:
+    """What is needed to decode: v = norm * (centroids[id] + sigma * levels[code]), or v = norm_scale * fp16 (raw).
+
+    dim: D. nbits: 1, 2, 4, 8, or 16 (raw).
+    centroids: [K, D] float32, in the rotated basis. Raw codecs have them too, for candidates only.
+    cutoffs: [2**nbits - 1] float32 ascending: value x gets the code "number of cutoffs below x". Empty when raw.
+    levels: [2**nbits] float32, the value that a code stands for, in units of sigma. Empty when raw.
+    norm_scale: a power of two by which stored norms (or raw values) are multiplied.
+    """
+
+    dim: int
+    nbits: int
+    centroids: Float32Array
+    cutoffs: Float32Array
+    levels: Float32Array
+    norm_scale: float = 1.0
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of codes per token: ceil(dim * nbits / 8). The first dimension is in the low bits of byte 0."""
+        return (self.dim * self.nbits + 7) // 8
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentArrays:
+    """The arrays of one segment, usually views of mapped files. Document numbers inside are local to the segment.
+
+    doc_offsets: [N + 1] int64.
+    codes: [T, code_bytes] uint8, or [T, D] float16 when raw.
+    centroid_ids: [T] uint16 or uint32; [0] when raw.
+    sigmas, norms: [T] float16; [0] when raw. The norm of a token is norms * codec.norm_scale.
+    posting_offsets: [K + 1] int64; posting_documents: [P] uint32, ascending and unique inside a list.
+    max_sigma, max_norm: largest values of `sigmas` and of `norms` as stored; the error bound rests on them, so a
+        backend clamps larger ones (they can only come from a damaged file).
+    """
+
+    doc_offsets: Int64Array
+    codes: Uint8Array | Float16Array
+    centroid_ids: AnyArray
+    sigmas: Float16Array
+    norms: Float16Array
+    posting_offsets: Int64Array
+    posting_documents: Uint32Array
+    max_sigma: float
+    max_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Candidates per query: query i scores documents[list_offsets[i]:list_offsets[i + 1]]. Scores come back as [M]."""
+
+    documents: Uint32Array  # [M], numbered through the store
+    list_offsets: Int64Array  # [queries + 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Document ranges that every query scores. Scores come back as [queries, sum(ends - starts)]."""
+
+    starts: Int64Array  # [R], numbered through the store
+    ends: Int64Array  # [R], exclusive
+
+
+Candidates: TypeAlias = Lists | Ranges
+
+
+class Store(Protocol):
+    """Segments prepared once by a backend. Documents are numbered through all segments, in order."""
+
+    @property
+    def documents(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def segment_starts(self) -> Int64Array:
+        """[segments + 1]: the first document number of each segment, and the total."""
+        ...
+
+
+class CentroidTable(Protocol):
+    """Scores of every centroid for the query tokens of one call, in the backend's own precision."""
+
+    def to_array(self) -> Float32Array:
+        """[K, Q] float32."""
+        ...
+
+
+class Backend(Protocol):
+    """One family of kernels. Chosen once, by `kernels.select`."""
+
+    @property
+    def name(self) -> str:
+        """Such as "reference" or "cpu/avx2"."""
+        ...
+
+    # -- building --------------------------------------------------------------------------------------------------
+    def nearest_centroids(
+        self, vectors: Float32Array, centroids: Float32Array, count: int
+    ) -> tuple[Int64Array, Float32Array]:
+        """Ids [T, count] and inner products [T, count] of the best centroids by inner product, best first.
+
+        vectors [T, D], centroids [K, D]; count <= K. The lower id wins a tie.
+        """
+        ...
+
+    def quantize(
+        self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays
+    ) -> tuple[Uint8Array, Float16Array, Float16Array]:
+        """Codes [T, code_bytes], sigmas [T] and norms [T] of vectors [T, D]; nbits 1, 2, 4 or 8.
+
+        With u = v / |v| and r = u - centroids[id]: sigma = |r| / sqrt(D) rounded to fp16, code_d = number of cutoffs
+        below r_d / sigma; at 1 bit sigma is then replaced by <r, r> / <r, levels[code]> (the projection that keeps
+        <r, r^> = <r, r>, which is better there). norm = |v| / (norm_scale * |centroid + sigma * levels[code]|), so
+        that a decoded vector keeps the input's norm. A zero vector has norm 0, a zero residual sigma 0 and codes 0.
+        """
+        ...
+
+    def dequantize(
+        self,
+        centroid_ids: Uint32Array,
+        codes: Uint8Array,
+        sigmas: Float16Array,
+        norms: Float16Array,
+        codec: CodecArrays,
+    ) -> Float32Array:
+        """Decoded vectors [T, D]."""
+        ...
+
+    # -- searching: over a store that is prepared once and kept -------------------------------------------------------
+    def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> Store:
+        """Check shapes and dtypes, and keep views of the arrays (CPU) or a copy (GPU). Contents are not read."""
+        ...
+
+    def centroid_scores(self, store: Store, queries: Float32Array) -> CentroidTable:
+        """Inner products of all centroids and queries [Q, D]."""
+        ...
+
+    def accumulate_postings(
+        self,
+        store: Store,
+        probes: Int64Array,
+        probe_scores: Float32Array,
+        frontier: Float32Array,
+        query_offsets: Int64Array,
+        limit: int,
+        mask: Uint8Array | None = None,
+    ) -> tuple[Lists, Float32Array]:
+        """Documents in the postings of the probed centroids, with their approximate scores.
+
+        probes [Q, P] centroid ids, probe_scores [Q, P], frontier [Q]: what a query token is worth to a document that
+        none of its probed centroids holds. score(d) = sum over q of max(frontier_q, best probe score of q that
+        holds d). mask: bitmap, bit d & 7 of byte d >> 3 allows document d of the store; None allows all.
+        Returns, per query, the `limit` best documents (higher score first, then the lower number) with their scores.
+        """
+        ...
+
+    def maxsim_centroids(
+        self, store: Store, table: CentroidTable, query_offsets: Int64Array, candidates: Candidates
+    ) -> Float32Array:
+        """MaxSim in which every token is its centroid: codes and scalars are not read. Not for raw codecs."""
+        ...
+
+    def maxsim_quantized(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        candidates: Candidates,
+        precision: Precision = "fast",
+        table: CentroidTable | None = None,
+    ) -> Float32Array:
+        """MaxSim of queries [Q, D] over stored tokens. "exact" is fp32 over decoded vectors: the form that ranks hits.
+
+        `table` spares computing the centroid scores of the same queries again.
+        """
+        ...
+
+    def score_error_bound(self, store: Store, queries: Float32Array, query_offsets: Int64Array) -> Float32Array:
+        """[queries]: a proven bound of |fast - exact| for any document of the store; 0 where fast is exact."""
+        ...
+
+    # -- plain vectors ------------------------------------------------------------------------------------------------
+    def maxsim(
+        self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
+    ) -> Float32Array:
+        """Scores [queries, N] of uncompressed vectors [T, D]."""
+        ...
+
+    def maxsim_argmax(
+        self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
+    ) -> tuple[Float32Array, Int64Array]:
+        """Scores [queries, N], and for every document and query token the winning row of `vectors`: [N, Q].
+
+        -1 where the document is empty.
+        """
+        ...
+
+    def maxsim_backward(
+        self,
+        grad: Float32Array,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        vectors: Float32Array,
+        doc_offsets: Int64Array,
+        argmax: Int64Array,
+    ) -> tuple[Float32Array, Float32Array]:
+        """Gradients [Q, D] and [T, D] of sum(grad * scores), grad [queries, N], for the winners in argmax [N, Q]."""
+        ...

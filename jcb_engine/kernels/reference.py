@@ -1,0 +1,331 @@
+"""The reference backend: every operation in plain torch, short enough to be read as the specification.
+
+Ties, masks, empty documents and the rest follow the rules of interface.py. Other backends are tested against this one,
+and `exact=True` of every backend means: the ids and order that this one gives.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from jcb_engine.errors import CorruptIndexError
+from jcb_engine.kernels.interface import (
+    RAW_BITS,
+    Candidates,
+    CentroidTable,
+    CodecArrays,
+    Lists,
+    Precision,
+    Ranges,
+    SegmentArrays,
+    Store,
+)
+from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceStore:
+    """Views of the segments as they are."""
+
+    codec: CodecArrays
+    segments: tuple[SegmentArrays, ...]
+    segment_starts: Int64Array
+
+    @property
+    def documents(self) -> int:
+        return int(self.segment_starts[-1])
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(segment.codes) for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTable:
+    scores: torch.Tensor  # [K, Q]
+
+    def to_array(self) -> Float32Array:
+        return np.asarray(self.scores.numpy(), dtype=np.float32)
+
+
+class ReferenceBackend:
+    """Plain torch on the CPU. Slow, and right."""
+
+    name = "reference"
+
+    # -- building --------------------------------------------------------------------------------------------------
+    def nearest_centroids(
+        self, vectors: Float32Array, centroids: Float32Array, count: int
+    ) -> tuple[Int64Array, Float32Array]:
+        scores = torch.from_numpy(np.asarray(vectors)) @ torch.from_numpy(np.asarray(centroids)).T
+        # A stable sort keeps the lower id first where scores tie; topk promises no order.
+        best, ids = torch.sort(scores, dim=1, descending=True, stable=True)
+        return ids[:, :count].contiguous().numpy(), best[:, :count].contiguous().numpy()
+
+    def quantize(
+        self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays
+    ) -> tuple[Uint8Array, Float16Array, Float16Array]:
+        values = torch.from_numpy(np.asarray(vectors, dtype=np.float32))
+        lengths = values.norm(dim=1)
+        units = values / lengths.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
+        centroids = _gather_centroids(codec, centroid_ids)
+        residuals = units - centroids
+        sigmas = _to_half_and_back(residuals.norm(dim=1) / codec.dim**0.5)
+        scaled = torch.where(sigmas[:, None] > 0, residuals / sigmas[:, None], 0.0)
+        codes = torch.bucketize(scaled, torch.from_numpy(codec.cutoffs))
+        codes[sigmas == 0] = 0
+        directions = torch.from_numpy(codec.levels)[codes]
+        if codec.nbits == 1:
+            overlap = (residuals * directions).sum(dim=1)
+            projected = residuals.square().sum(dim=1) / overlap.clamp_min(torch.finfo(torch.float32).tiny)
+            sigmas = _to_half_and_back(torch.where((sigmas > 0) & (overlap > 0), projected, sigmas))
+        decoded = (centroids + sigmas[:, None] * directions).norm(dim=1)
+        norms = torch.where(decoded > 0, lengths / (codec.norm_scale * decoded), 0.0)
+        return pack_codes(codes.to(torch.uint8).numpy(), codec.nbits), _half(sigmas), _half(norms)
+
+    def dequantize(
+        self,
+        centroid_ids: Uint32Array,
+        codes: Uint8Array,
+        sigmas: Float16Array,
+        norms: Float16Array,
+        codec: CodecArrays,
+    ) -> Float32Array:
+        directions = torch.from_numpy(codec.levels)[
+            torch.from_numpy(unpack_codes(codes, codec.dim, codec.nbits)).long()
+        ]
+        scale = torch.from_numpy(np.asarray(norms, dtype=np.float32)) * codec.norm_scale
+        sizes = torch.from_numpy(np.asarray(sigmas, dtype=np.float32))
+        vectors = scale[:, None] * (_gather_centroids(codec, centroid_ids) + sizes[:, None] * directions)
+        return np.asarray(vectors.numpy(), dtype=np.float32)
+
+    # -- searching ----------------------------------------------------------------------------------------------------
+    def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> ReferenceStore:
+        sizes = [len(segment.doc_offsets) - 1 for segment in segments]
+        return ReferenceStore(codec, tuple(segments), np.cumsum([0, *sizes], dtype=np.int64))
+
+    def centroid_scores(self, store: Store, queries: Float32Array) -> ReferenceTable:
+        codec = _own(store).codec
+        return ReferenceTable(torch.from_numpy(codec.centroids) @ torch.from_numpy(np.asarray(queries)).T)
+
+    def accumulate_postings(
+        self,
+        store: Store,
+        probes: Int64Array,
+        probe_scores: Float32Array,
+        frontier: Float32Array,
+        query_offsets: Int64Array,
+        limit: int,
+        mask: Uint8Array | None = None,
+    ) -> tuple[Lists, Float32Array]:
+        own = _own(store)
+        allowed = None if mask is None else np.unpackbits(mask, bitorder="little")[: own.documents].astype(bool)
+        documents, scores = [], []
+        for first, last in itertools.pairwise(query_offsets):
+            found = np.zeros(own.documents, dtype=bool)
+            total = np.zeros(own.documents, dtype=np.float32)
+            for row in range(first, last):
+                best = np.full(own.documents, frontier[row], dtype=np.float32)
+                for centroid, score in zip(probes[row], probe_scores[row], strict=True):
+                    members = _posting(own, int(centroid))
+                    found[members] = True
+                    best[members] = np.maximum(best[members], score)
+                total += best
+            if allowed is not None:
+                found &= allowed
+            members = np.flatnonzero(found)
+            kept = members[np.argsort(-total[members], kind="stable")[:limit]]
+            documents.append(kept.astype(np.uint32))
+            scores.append(total[kept])
+        list_offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+        return Lists(_joined(documents, np.uint32), list_offsets), _joined(scores, np.float32)
+
+    def maxsim_centroids(
+        self, store: Store, table: CentroidTable, query_offsets: Int64Array, candidates: Candidates
+    ) -> Float32Array:
+        own = _own(store)
+        scores = torch.from_numpy(table.to_array())
+
+        def score(query: int, document: int) -> float:
+            segment, tokens = _locate(own, document)
+            ids = _checked_ids(own.codec, segment.centroid_ids[tokens])
+            return _sum_of_maxima(scores[ids, query_offsets[query] : query_offsets[query + 1]])
+
+        return _score_candidates(score, query_offsets, candidates)
+
+    def maxsim_quantized(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        candidates: Candidates,
+        precision: Precision = "fast",
+        table: CentroidTable | None = None,
+    ) -> Float32Array:
+        own = _own(store)
+        rows = torch.from_numpy(np.asarray(queries))
+
+        def score(query: int, document: int) -> float:
+            vectors = torch.from_numpy(self.decode_document(own, document))
+            return _sum_of_maxima(vectors @ rows[query_offsets[query] : query_offsets[query + 1]].T)
+
+        return _score_candidates(score, query_offsets, candidates)
+
+    def decode_document(self, store: Store, document: int) -> Float32Array:
+        """The stored vectors of one document: [tokens, D]."""
+        own = _own(store)
+        segment, tokens = _locate(own, document)
+        if own.codec.nbits == RAW_BITS:
+            return np.asarray(segment.codes[tokens], dtype=np.float32) * np.float32(own.codec.norm_scale)
+        return self.dequantize(
+            segment.centroid_ids[tokens].astype(np.uint32),
+            np.asarray(segment.codes[tokens], dtype=np.uint8),
+            segment.sigmas[tokens],
+            segment.norms[tokens],
+            own.codec,
+        )
+
+    def score_error_bound(self, store: Store, queries: Float32Array, query_offsets: Int64Array) -> Float32Array:
+        return np.zeros(len(query_offsets) - 1, dtype=np.float32)
+
+    # -- plain vectors ------------------------------------------------------------------------------------------------
+    def maxsim(
+        self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
+    ) -> Float32Array:
+        return self.maxsim_argmax(queries, query_offsets, vectors, doc_offsets)[0]
+
+    def maxsim_argmax(
+        self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
+    ) -> tuple[Float32Array, Int64Array]:
+        rows, tokens = torch.from_numpy(np.asarray(queries)), torch.from_numpy(np.asarray(vectors))
+        documents, texts = len(doc_offsets) - 1, len(query_offsets) - 1
+        scores = np.full((texts, documents), -np.inf, dtype=np.float32)
+        argmax = np.full((documents, len(queries)), -1, dtype=np.int64)
+        for document, (first, last) in enumerate(itertools.pairwise(doc_offsets)):
+            if first == last:
+                continue
+            # torch's max does not say which index wins a tie on every device; a stable descending sort does.
+            similarities = rows @ tokens[first:last].T
+            best = similarities.max(dim=1).values
+            winners = (similarities == best[:, None]).to(torch.uint8).argmax(dim=1)
+            argmax[document] = winners.numpy() + first
+            for text in range(texts):
+                scores[text, document] = best[query_offsets[text] : query_offsets[text + 1]].sum()
+        return scores, argmax
+
+    def maxsim_backward(
+        self,
+        grad: Float32Array,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        vectors: Float32Array,
+        doc_offsets: Int64Array,
+        argmax: Int64Array,
+    ) -> tuple[Float32Array, Float32Array]:
+        rows, tokens = torch.from_numpy(np.asarray(queries)), torch.from_numpy(np.asarray(vectors))
+        text_of_row = np.repeat(np.arange(len(query_offsets) - 1), np.diff(query_offsets))
+        grad_rows, grad_tokens = torch.zeros_like(rows), torch.zeros_like(tokens)
+        for document in np.flatnonzero(np.diff(doc_offsets)):
+            weights = torch.from_numpy(grad[text_of_row, document])[:, None]
+            winners = torch.from_numpy(argmax[document])
+            grad_rows += weights * tokens[winners]
+            grad_tokens.index_add_(0, winners, weights * rows)
+        return grad_rows.numpy(), grad_tokens.numpy()
+
+
+def pack_codes(codes: Uint8Array, nbits: int) -> Uint8Array:
+    """Codes [T, D] in 0..2**nbits-1 -> bytes [T, ceil(D * nbits / 8)], the first dimension in the low bits."""
+    bits = np.unpackbits(codes[:, :, None], axis=2, count=nbits, bitorder="little")
+    return np.packbits(bits.reshape(len(codes), codes.shape[1] * nbits), axis=1, bitorder="little")
+
+
+def unpack_codes(packed: Uint8Array, dim: int, nbits: int) -> Uint8Array:
+    """The inverse of pack_codes: bytes [T, B] -> codes [T, D]."""
+    bits = np.unpackbits(packed, axis=1, count=dim * nbits, bitorder="little")
+    return np.packbits(bits.reshape(len(packed), dim, nbits), axis=2, bitorder="little")[:, :, 0]
+
+
+def _own(store: Store) -> ReferenceStore:
+    assert isinstance(store, ReferenceStore), "this store was prepared by another backend"
+    return store
+
+
+def _half(values: torch.Tensor) -> Float16Array:
+    return np.asarray(values.to(torch.float16).numpy(), dtype=np.float16)
+
+
+def _to_half_and_back(values: torch.Tensor) -> torch.Tensor:
+    return values.to(torch.float16).to(torch.float32)
+
+
+def _checked_ids(codec: CodecArrays, centroid_ids: np.ndarray) -> torch.Tensor:
+    ids = torch.from_numpy(centroid_ids.astype(np.int64))
+    if len(ids) and int(ids.max()) >= len(codec.centroids):
+        raise CorruptIndexError(f"a token names centroid {int(ids.max())}; the codec has {len(codec.centroids)}")
+    return ids
+
+
+def _gather_centroids(codec: CodecArrays, centroid_ids: Uint32Array) -> torch.Tensor:
+    return torch.from_numpy(codec.centroids)[_checked_ids(codec, centroid_ids)]
+
+
+def _locate(store: ReferenceStore, document: int) -> tuple[SegmentArrays, slice]:
+    """The segment of a document and the slice of its tokens there."""
+    if not 0 <= document < store.documents:
+        raise CorruptIndexError(f"document {document} of {store.documents}")
+    number = int(np.searchsorted(store.segment_starts, document, side="right")) - 1
+    segment = store.segments[number]
+    local = document - int(store.segment_starts[number])
+    first, last = int(segment.doc_offsets[local]), int(segment.doc_offsets[local + 1])
+    if not 0 <= first <= last <= len(segment.codes):
+        raise CorruptIndexError(f"document {document} owns tokens {first}:{last} of {len(segment.codes)}")
+    return segment, slice(first, last)
+
+
+def _posting(store: ReferenceStore, centroid: int) -> Int64Array:
+    """Document numbers (through the store) that have a token of this centroid."""
+    members = []
+    for start, segment in zip(store.segment_starts, store.segments, strict=False):
+        if not 0 <= centroid < len(segment.posting_offsets) - 1:
+            raise CorruptIndexError(f"centroid {centroid} of {len(segment.posting_offsets) - 1} posting lists")
+        first, last = segment.posting_offsets[centroid : centroid + 2]
+        if not 0 <= first <= last <= len(segment.posting_documents):
+            raise CorruptIndexError(f"postings {first}:{last} of {len(segment.posting_documents)}")
+        local = segment.posting_documents[first:last].astype(np.int64)
+        if len(local) and int(local.max()) >= len(segment.doc_offsets) - 1:
+            raise CorruptIndexError(f"a posting names document {int(local.max())}")
+        members.append(local + start)
+    return _joined(members, np.int64)
+
+
+def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
+
+
+def _sum_of_maxima(similarities: torch.Tensor) -> float:
+    """similarities [tokens, query tokens] -> sum over query tokens of the best token; -inf without tokens."""
+    if len(similarities) == 0:
+        return float("-inf")
+    return float(similarities.max(dim=0).values.sum())
+
+
+def _pairs(queries: int, candidates: Candidates) -> Iterator[tuple[int, int]]:
+    if isinstance(candidates, Ranges):
+        for query in range(queries):
+            for start, end in zip(candidates.starts, candidates.ends, strict=True):
+                yield from ((query, document) for document in range(start, end))
+        return
+    for query, (first, last) in enumerate(zip(candidates.list_offsets[:-1], candidates.list_offsets[1:], strict=True)):
+        yield from ((query, int(document)) for document in candidates.documents[first:last])
+
+
+def _score_candidates(score: object, query_offsets: Int64Array, candidates: Candidates) -> Float32Array:
+    assert callable(score)
+    queries = len(query_offsets) - 1
+    scores = np.array([score(query, document) for query, document in _pairs(queries, candidates)], dtype=np.float32)
+    return scores.reshape(queries, -1) if isinstance(candidates, Ranges) else scores
