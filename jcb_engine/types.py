@@ -7,6 +7,7 @@ offsets[i]:offsets[i + 1]. There is no padding anywhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, overload, runtime_checkable
@@ -154,3 +155,6 @@ class TokenEncoder(Protocol):
 
     def encode_query(self, texts: list[str]) -> object: ...
     def encode_document(self, texts: list[str]) -> object: ...
+
+
+EncoderSource: TypeAlias = str | os.PathLike[str] | TokenEncoder

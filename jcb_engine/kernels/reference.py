@@ -25,7 +25,7 @@ from jcb_engine.kernels.interface import (
     SegmentArrays,
     Store,
 )
-from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
+from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ReferenceBackend:
     def nearest_centroids(
         self, vectors: Float32Array, centroids: Float32Array, count: int
     ) -> tuple[Int64Array, Float32Array]:
-        scores = torch.from_numpy(np.asarray(vectors)) @ torch.from_numpy(np.asarray(centroids)).T
+        scores = _tensor(vectors) @ _tensor(centroids).T
         # A stable sort keeps the lower id first where scores tie; topk promises no order.
         best, ids = torch.sort(scores, dim=1, descending=True, stable=True)
         return ids[:, :count].contiguous().numpy(), best[:, :count].contiguous().numpy()
@@ -70,16 +70,16 @@ class ReferenceBackend:
     def quantize(
         self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays
     ) -> tuple[Uint8Array, Float16Array, Float16Array]:
-        values = torch.from_numpy(np.asarray(vectors, dtype=np.float32))
+        values = _tensor(np.asarray(vectors, dtype=np.float32))
         lengths = values.norm(dim=1)
         units = values / lengths.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
         centroids = _gather_centroids(codec, centroid_ids)
         residuals = units - centroids
         sigmas = _to_half_and_back(residuals.norm(dim=1) / codec.dim**0.5)
         scaled = torch.where(sigmas[:, None] > 0, residuals / sigmas[:, None], 0.0)
-        codes = torch.bucketize(scaled, torch.from_numpy(codec.cutoffs))
+        codes = torch.bucketize(scaled, _tensor(codec.cutoffs))
         codes[sigmas == 0] = 0
-        directions = torch.from_numpy(codec.levels)[codes]
+        directions = _tensor(codec.levels)[codes]
         if codec.nbits == 1:
             overlap = (residuals * directions).sum(dim=1)
             projected = residuals.square().sum(dim=1) / overlap.clamp_min(torch.finfo(torch.float32).tiny)
@@ -96,11 +96,9 @@ class ReferenceBackend:
         norms: Float16Array,
         codec: CodecArrays,
     ) -> Float32Array:
-        directions = torch.from_numpy(codec.levels)[
-            torch.from_numpy(unpack_codes(codes, codec.dim, codec.nbits)).long()
-        ]
-        scale = torch.from_numpy(np.asarray(norms, dtype=np.float32)) * codec.norm_scale
-        sizes = torch.from_numpy(np.asarray(sigmas, dtype=np.float32))
+        directions = _tensor(codec.levels)[_tensor(unpack_codes(codes, codec.dim, codec.nbits)).long()]
+        scale = _tensor(np.asarray(norms, dtype=np.float32)) * codec.norm_scale
+        sizes = _tensor(np.asarray(sigmas, dtype=np.float32))
         vectors = scale[:, None] * (_gather_centroids(codec, centroid_ids) + sizes[:, None] * directions)
         return np.asarray(vectors.numpy(), dtype=np.float32)
 
@@ -111,7 +109,7 @@ class ReferenceBackend:
 
     def centroid_scores(self, store: Store, queries: Float32Array) -> ReferenceTable:
         codec = _own(store).codec
-        return ReferenceTable(torch.from_numpy(codec.centroids) @ torch.from_numpy(np.asarray(queries)).T)
+        return ReferenceTable(_tensor(codec.centroids) @ _tensor(queries).T)
 
     def accumulate_postings(
         self,
@@ -149,7 +147,7 @@ class ReferenceBackend:
         self, store: Store, table: CentroidTable, query_offsets: Int64Array, candidates: Candidates
     ) -> Float32Array:
         own = _own(store)
-        scores = torch.from_numpy(table.to_array())
+        scores = _tensor(table.to_array())
 
         def score(query: int, document: int) -> float:
             segment, tokens = _locate(own, document)
@@ -168,10 +166,10 @@ class ReferenceBackend:
         table: CentroidTable | None = None,
     ) -> Float32Array:
         own = _own(store)
-        rows = torch.from_numpy(np.asarray(queries))
+        rows = _tensor(queries)
 
         def score(query: int, document: int) -> float:
-            vectors = torch.from_numpy(self.decode_document(own, document))
+            vectors = _tensor(self.decode_document(own, document))
             return _sum_of_maxima(vectors @ rows[query_offsets[query] : query_offsets[query + 1]].T)
 
         return _score_candidates(score, query_offsets, candidates)
@@ -202,7 +200,7 @@ class ReferenceBackend:
     def maxsim_argmax(
         self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
     ) -> tuple[Float32Array, Int64Array]:
-        rows, tokens = torch.from_numpy(np.asarray(queries)), torch.from_numpy(np.asarray(vectors))
+        rows, tokens = _tensor(queries), _tensor(vectors)
         documents, texts = len(doc_offsets) - 1, len(query_offsets) - 1
         scores = np.full((texts, documents), -np.inf, dtype=np.float32)
         argmax = np.full((documents, len(queries)), -1, dtype=np.int64)
@@ -227,12 +225,12 @@ class ReferenceBackend:
         doc_offsets: Int64Array,
         argmax: Int64Array,
     ) -> tuple[Float32Array, Float32Array]:
-        rows, tokens = torch.from_numpy(np.asarray(queries)), torch.from_numpy(np.asarray(vectors))
+        rows, tokens = _tensor(queries), _tensor(vectors)
         text_of_row = np.repeat(np.arange(len(query_offsets) - 1), np.diff(query_offsets))
         grad_rows, grad_tokens = torch.zeros_like(rows), torch.zeros_like(tokens)
         for document in np.flatnonzero(np.diff(doc_offsets)):
-            weights = torch.from_numpy(grad[text_of_row, document])[:, None]
-            winners = torch.from_numpy(argmax[document])
+            weights = _tensor(grad[text_of_row, document])[:, None]
+            winners = _tensor(argmax[document])
             grad_rows += weights * tokens[winners]
             grad_tokens.index_add_(0, winners, weights * rows)
         return grad_rows.numpy(), grad_tokens.numpy()
@@ -250,6 +248,11 @@ def unpack_codes(packed: Uint8Array, dim: int, nbits: int) -> Uint8Array:
     return np.packbits(bits.reshape(len(packed), dim, nbits), axis=2, bitorder="little")[:, :, 0]
 
 
+def _tensor(array: AnyArray) -> torch.Tensor:
+    """A tensor of the array's contents; a copy where the array is a read-only map, which torch would warn about."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
 def _own(store: Store) -> ReferenceStore:
     assert isinstance(store, ReferenceStore), "this store was prepared by another backend"
     return store
@@ -264,14 +267,14 @@ def _to_half_and_back(values: torch.Tensor) -> torch.Tensor:
 
 
 def _checked_ids(codec: CodecArrays, centroid_ids: np.ndarray) -> torch.Tensor:
-    ids = torch.from_numpy(centroid_ids.astype(np.int64))
+    ids = _tensor(centroid_ids.astype(np.int64))
     if len(ids) and int(ids.max()) >= len(codec.centroids):
         raise CorruptIndexError(f"a token names centroid {int(ids.max())}; the codec has {len(codec.centroids)}")
     return ids
 
 
 def _gather_centroids(codec: CodecArrays, centroid_ids: Uint32Array) -> torch.Tensor:
-    return torch.from_numpy(codec.centroids)[_checked_ids(codec, centroid_ids)]
+    return _tensor(codec.centroids)[_checked_ids(codec, centroid_ids)]
 
 
 def _locate(store: ReferenceStore, document: int) -> tuple[SegmentArrays, slice]:

@@ -1,0 +1,187 @@
+// jcb_engine.kernels._cpu: hands numpy arrays to the kernels, without the GIL. The adapter, jcb_engine/kernels/cpu.py,
+// checks shapes and makes the arrays that results are written to; jcb_engine/kernels/_cpu.pyi lists the signatures.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <exception>
+#include <stdexcept>
+
+#include "bindings/store.h"
+#include "cpu/panels.h"
+#include "jcb/centroids.h"
+#include "jcb/codec.h"
+#include "jcb/machine.h"
+#include "jcb/maxsim_store.h"
+#include "jcb/maxsim_vectors.h"
+
+namespace jcb::bindings {
+namespace {
+
+using nb::literals::operator""_a;
+using Unlocked = nb::gil_scoped_release;
+
+// Centroid scores [K, Q] of one call, and what the kernels want behind them.
+struct Table {
+  Table(int64_t centroid_count, int64_t query_tokens)
+      : centroid_count(centroid_count),
+        query_tokens(query_tokens),
+        values(centroid_count * query_tokens + kTablePadding) {}
+
+  int64_t centroid_count, query_tokens;
+  FloatBuffer values;
+};
+
+Table centroid_scores_of(const Machine& machine, const Store& store, Input<float, 2> queries) {
+  const CodecView& codec = store.view.codec;
+  const Unlocked unlocked;
+  Table table(codec.centroid_count, size_of(queries));
+  centroid_scores(machine, codec.centroids, codec.centroid_count, queries.data(), table.query_tokens, codec.dim,
+                  table.values.data());
+  return table;
+}
+
+nb::tuple accumulate(const Machine& machine, Store& store, Input<int64_t, 2> centroid_ids, Input<float, 2> scores,
+                     Input<float, 1> frontier, Input<int64_t, 1> query_offsets, int64_t limit,
+                     std::optional<Input<uint8_t, 1>> mask) {
+  const Probes probes{size_of(centroid_ids, 1), centroid_ids.data(), scores.data(), frontier.data()};
+  RankedDocuments ranked;
+  {
+    const Unlocked unlocked;
+    ranked = accumulate_postings(machine, store.view, store.scratch, probes, query_offsets.data(),
+                                 size_of(query_offsets) - 1, limit, mask ? mask->data() : nullptr);
+  }
+  return nb::make_tuple(to_numpy(std::move(ranked.documents)), to_numpy(std::move(ranked.list_offsets)),
+                        to_numpy(std::move(ranked.scores)));
+}
+
+RaggedView ragged(const Input<float, 2>& values, const Input<int64_t, 1>& offsets) {
+  return {values.data(), offsets.data(), size_of(offsets) - 1};
+}
+
+void register_building(nb::module_& module) {
+  module.def(
+      "nearest_centroids",
+      [](const Machine& machine, Input<float, 2> vectors, Input<float, 2> centroids, int64_t count,
+         Array<int64_t, 2> ids, Array<float, 2> scores) {
+        const Unlocked unlocked;
+        nearest_centroids(machine, vectors.data(), size_of(vectors), centroids.data(), size_of(centroids),
+                          size_of(centroids, 1), count, ids.data(), scores.data());
+      },
+      "machine"_a, "vectors"_a, "centroids"_a, "count"_a, "ids"_a, "scores"_a);
+  module.def(
+      "quantize",
+      [](const Machine& machine, const Codec& codec, Input<float, 2> vectors, Input<uint32_t, 1> centroid_ids,
+         Array<uint8_t, 2> codes, Array<uint16_t, 1> sigmas, Array<uint16_t, 1> norms) {
+        const Unlocked unlocked;
+        quantize(machine, codec.view, vectors.data(), centroid_ids.data(), size_of(vectors), codes.data(),
+                 sigmas.data(), norms.data());
+      },
+      "machine"_a, "codec"_a, "vectors"_a, "centroid_ids"_a, "codes"_a, "sigmas"_a, "norms"_a);
+  module.def(
+      "dequantize",
+      [](const Machine& machine, const Codec& codec, Input<uint32_t, 1> centroid_ids, Input<uint8_t, 2> codes,
+         Input<uint16_t, 1> sigmas, Input<uint16_t, 1> norms, Array<float, 2> vectors) {
+        const Unlocked unlocked;
+        dequantize(machine, codec.view, centroid_ids.data(), codes.data(), sigmas.data(), norms.data(),
+                   size_of(vectors), vectors.data());
+      },
+      "machine"_a, "codec"_a, "centroid_ids"_a, "codes"_a, "sigmas"_a, "norms"_a, "vectors"_a);
+}
+
+void register_searching(nb::module_& module) {
+  nb::class_<Table>(module, "Table")
+      .def_ro("centroid_count", &Table::centroid_count)
+      .def_ro("query_tokens", &Table::query_tokens)
+      .def("to_array", [](nb::handle_t<Table> self) {
+        const Table& table = nb::cast<const Table&>(self);
+        const size_t shape[] = {static_cast<size_t>(table.centroid_count), static_cast<size_t>(table.query_tokens)};
+        return nb::ndarray<nb::numpy, const float, nb::ndim<2>>(table.values.data(), 2, shape, self);
+      });
+  module.def("centroid_scores", &centroid_scores_of, "machine"_a, "store"_a, "queries"_a);
+  module.def("accumulate_postings", &accumulate, "machine"_a, "store"_a, "probes"_a, "probe_scores"_a, "frontier"_a,
+             "query_offsets"_a, "limit"_a, "mask"_a.none());
+  module.def(
+      "maxsim_centroids",
+      [](const Machine& machine, const Store& store, const Table& table, Input<int64_t, 1> query_offsets,
+         const CandidateArrays& candidates, Array<float, 1> scores) {
+        const Unlocked unlocked;
+        maxsim_centroids(machine, store.view, table.values.data(), table.query_tokens, query_offsets.data(),
+                         size_of(query_offsets) - 1, candidates.view, scores.data());
+      },
+      "machine"_a, "store"_a, "table"_a, "query_offsets"_a, "candidates"_a, "scores"_a);
+  module.def(
+      "maxsim_quantized",
+      [](const Machine& machine, const Store& store, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
+         const CandidateArrays& candidates, bool exact, const Table* table, Array<float, 1> scores) {
+        const Unlocked unlocked;
+        maxsim_quantized(machine, store.view, queries.data(), query_offsets.data(), size_of(query_offsets) - 1,
+                         candidates.view, exact, table == nullptr ? nullptr : table->values.data(), scores.data());
+      },
+      "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "candidates"_a, "exact"_a, "table"_a.none(), "scores"_a);
+  module.def(
+      "score_error_bound",
+      [](const Machine& machine, const Store& store, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
+         Array<float, 1> bounds) {
+        const Unlocked unlocked;
+        score_error_bound(machine, store.view, queries.data(), query_offsets.data(), size_of(query_offsets) - 1,
+                          bounds.data());
+      },
+      "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "bounds"_a);
+}
+
+void register_vectors(nb::module_& module) {
+  module.def(
+      "maxsim_vectors",
+      [](const Machine& machine, Input<float, 2> queries, Input<int64_t, 1> query_offsets, Input<float, 2> vectors,
+         Input<int64_t, 1> doc_offsets, Array<float, 2> scores, std::optional<Array<int64_t, 2>> argmax) {
+        const Unlocked unlocked;
+        maxsim_vectors(machine, size_of(queries, 1), ragged(queries, query_offsets), ragged(vectors, doc_offsets),
+                       scores.data(), argmax ? argmax->data() : nullptr);
+      },
+      "machine"_a, "queries"_a, "query_offsets"_a, "vectors"_a, "doc_offsets"_a, "scores"_a, "argmax"_a.none());
+  module.def(
+      "maxsim_vectors_backward",
+      [](const Machine& machine, Input<float, 2> grad, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
+         Input<float, 2> vectors, Input<int64_t, 1> doc_offsets, Input<int64_t, 2> argmax,
+         Array<float, 2> grad_queries, Array<float, 2> grad_vectors) {
+        const Unlocked unlocked;
+        maxsim_vectors_backward(machine, size_of(queries, 1), grad.data(), ragged(queries, query_offsets),
+                                ragged(vectors, doc_offsets), argmax.data(), grad_queries.data(), grad_vectors.data());
+      },
+      "machine"_a, "grad"_a, "queries"_a, "query_offsets"_a, "vectors"_a, "doc_offsets"_a, "argmax"_a,
+      "grad_queries"_a, "grad_vectors"_a);
+}
+
+// std::bad_alloc becomes MemoryError by itself.
+void translate_exception(const std::exception_ptr& pointer, void*) {
+  const auto raise = [](const char* name, const char* message) {
+    PyErr_SetString(nb::module_::import_("jcb_engine.errors").attr(name).ptr(), message);
+  };
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const CorruptIndex& error) {
+    raise("CorruptIndexError", error.what());
+  } catch (const Unavailable& error) {
+    raise("BackendUnavailableError", error.what());
+  } catch (const std::invalid_argument& error) {
+    raise("InputError", error.what());
+  }
+}
+
+}  // namespace
+}  // namespace jcb::bindings
+
+NB_MODULE(_cpu, module) {
+  namespace nb = nanobind;
+  using jcb::Machine;
+  using nb::literals::operator""_a;
+  nb::register_exception_translator(jcb::bindings::translate_exception);
+  nb::class_<Machine>(module, "Machine")
+      .def(nb::init<const std::string&, int>(), "instruction_set"_a, "threads"_a)
+      .def_prop_ro("instruction_set", [](const Machine& machine) { return jcb::name_of(machine.instruction_set); })
+      .def_prop_ro("threads", [](const Machine& machine) { return machine.pool.threads(); });
+  jcb::bindings::register_store(module);
+  jcb::bindings::register_building(module);
+  jcb::bindings::register_searching(module);
+  jcb::bindings::register_vectors(module);
+}

@@ -1,0 +1,144 @@
+// The one place that knows which processor this is, and the tables of functions per instruction set.
+#include <cstdlib>
+#include <string>
+
+#include "cpu/vector_kernels.h"
+#include "jcb/machine.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace jcb {
+namespace {
+
+#if defined(__x86_64__)
+
+struct Registers {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+Registers cpuid(unsigned leaf, unsigned subleaf) {
+  Registers r;
+  __get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d);  // leaves zeros where the leaf does not exist
+  return r;
+}
+
+// XCR0: which registers the operating system saves at a context switch.
+uint64_t saved_registers() {
+  const unsigned osxsave = 1u << 27;
+  if ((cpuid(1, 0).c & osxsave) == 0) return 0;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+bool all_of(uint64_t value, uint64_t bits) { return (value & bits) == bits; }
+
+bool has_avx2() {
+  const uint64_t xmm_ymm = 0x6;
+  const unsigned fma = 1u << 12, avx = 1u << 28, f16c = 1u << 29;           // leaf 1, ecx
+  const unsigned bmi1 = 1u << 3, avx2 = 1u << 5, bmi2 = 1u << 8;            // leaf 7, ebx
+  return all_of(saved_registers(), xmm_ymm) && all_of(cpuid(1, 0).c, fma | avx | f16c) &&
+         all_of(cpuid(7, 0).b, bmi1 | avx2 | bmi2);
+}
+
+bool has_avx512() {
+  const uint64_t xmm_ymm_zmm_masks = 0xe6;
+  const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;  // leaf 7, ebx
+  const unsigned vnni = 1u << 11;                                            // leaf 7, ecx
+  const Registers leaf7 = cpuid(7, 0);
+  return has_avx2() && all_of(saved_registers(), xmm_ymm_zmm_masks) && all_of(leaf7.b, f | dq | bw | vl) &&
+         all_of(leaf7.c, vnni);
+}
+
+#else
+
+bool has_avx2() { return false; }
+bool has_avx512() { return false; }
+
+#endif
+
+InstructionSet set_of_name(const std::string& name) {
+  for (const InstructionSet set : {InstructionSet::kScalar, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+    if (name == name_of(set)) return set;
+  }
+  throw std::invalid_argument("instruction set \"" + name + "\" is unknown; allowed are scalar, avx2 and avx512");
+}
+
+InstructionSet widest() {
+  if (supports(InstructionSet::kAvx512)) return InstructionSet::kAvx512;
+  return supports(InstructionSet::kAvx2) ? InstructionSet::kAvx2 : InstructionSet::kScalar;
+}
+
+const VectorKernels& vector_kernels_of(InstructionSet set) {
+  switch (set) {
+#if defined(__x86_64__)
+    case InstructionSet::kAvx512:
+      return vector_kernels_avx512();
+    case InstructionSet::kAvx2:
+      return vector_kernels_avx2();
+#endif
+    default:
+      return vector_kernels_scalar();
+  }
+}
+
+PrepareQueriesFunction prepare_queries_of(InstructionSet set) {
+  switch (set) {
+#if defined(__x86_64__)
+    case InstructionSet::kAvx512:
+      return prepare_queries_avx512;
+    case InstructionSet::kAvx2:
+      return prepare_queries_avx2;
+#endif
+    default:
+      return prepare_queries_scalar;
+  }
+}
+
+}  // namespace
+
+bool supports(InstructionSet set) {
+  switch (set) {
+    case InstructionSet::kScalar:
+      return true;
+    case InstructionSet::kAvx2:
+      return has_avx2();
+    case InstructionSet::kAvx512:
+      return has_avx512();
+  }
+  return false;
+}
+
+const char* name_of(InstructionSet set) {
+  switch (set) {
+    case InstructionSet::kScalar:
+      return "scalar";
+    case InstructionSet::kAvx2:
+      return "avx2";
+    case InstructionSet::kAvx512:
+      return "avx512";
+  }
+  return "";
+}
+
+InstructionSet choose_instruction_set(const std::string& name) {
+  const char* variable = std::getenv("JCB_SIMD");
+  const std::string wanted = !name.empty() || variable == nullptr ? name : variable;
+  if (wanted.empty()) return widest();
+  const InstructionSet set = set_of_name(wanted);
+  if (!supports(set)) {
+    throw Unavailable("this processor lacks the instruction set " + wanted + "; it runs " + name_of(widest()) +
+                      " (choose that, or unset JCB_SIMD)");
+  }
+  return set;
+}
+
+Machine::Machine(const std::string& instruction_set_name, int thread_count)
+    : instruction_set(choose_instruction_set(instruction_set_name)),
+      kernels(vector_kernels_of(instruction_set)),
+      prepare_queries(prepare_queries_of(instruction_set)),
+      pool(thread_count) {}
+
+}  // namespace jcb

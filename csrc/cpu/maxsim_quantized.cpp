@@ -1,0 +1,248 @@
+// Queries of one call: tables are built when a query is first used, so that callers' threads share that work, and a call
+// that only asks for error bounds converts no centroid scores.
+#include "cpu/maxsim_quantized.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cpu/maxsim_quantized_tables.h"
+
+namespace jcb::maxsim {
+namespace {
+
+constexpr int64_t kDocumentsPerBlock = 32;   // codes of a block stay in the second-level cache for all tiles
+
+void check_arguments(const CodecView& codec, const int64_t* query_offsets, int64_t query_count) {
+  if (codec.nbits != 1 && codec.nbits != 2 && codec.nbits != 4 && codec.nbits != 8) {
+    throw std::invalid_argument("maxsim_quantized got codes of " + std::to_string(codec.nbits) +
+                                " bits; allowed are 1, 2, 4 and 8 (raw vectors have an operation of their own)");
+  }
+  if (codec.dim < 1 || codec.dim > kLargestDimensions) {
+    throw std::invalid_argument("maxsim_quantized got vectors of " + std::to_string(codec.dim) +
+                                " dimensions; allowed are 1 to " + std::to_string(kLargestDimensions));
+  }
+  for (int64_t i = 0; i < query_count; ++i) {
+    const int64_t tokens = query_offsets[i + 1] - query_offsets[i];
+    if (tokens >= 0 && tokens <= kLargestQueryTokens) continue;
+    throw std::invalid_argument("maxsim_quantized got query " + std::to_string(i) + " of " + std::to_string(tokens) +
+                                " tokens; allowed are 0 to " + std::to_string(kLargestQueryTokens) + ": cut the query");
+  }
+}
+
+TokenArrays token_arrays(const SegmentView& segment, int64_t centroid_count) {
+  return {segment.tokens, segment.codes, segment.centroid_ids_16, segment.centroid_ids_32, segment.sigmas,
+          segment.norms, static_cast<uint32_t>(centroid_count)};
+}
+
+TokenRun run_of(const SegmentView& segment, uint32_t document) {
+  if (document >= segment.documents) {
+    throw CorruptIndex("document " + std::to_string(document) + " of a segment that has " +
+                       std::to_string(segment.documents) + ": a posting list is damaged; run `jcb-index verify`");
+  }
+  const TokenRun run{segment.doc_offsets[document], segment.doc_offsets[document + 1]};
+  if (run.begin < 0 || run.begin > run.end || run.end > segment.tokens) {
+    throw CorruptIndex("document " + std::to_string(document) + " has tokens " + std::to_string(run.begin) + " to " +
+                       std::to_string(run.end) + " of a segment that has " + std::to_string(segment.tokens) +
+                       ": doc_offsets are damaged; run `jcb-index verify`");
+  }
+  return run;
+}
+
+// One query, its tables made at first use.
+struct Query {
+  const float* vectors = nullptr;  // [tokens, D]
+  int64_t first = 0;               // token of the call
+  int tokens = 0;
+  std::once_flag tiles_once, scores_once, exact_once;
+  std::vector<Tile> tiles;
+  AlignedArray<float> transposed;  // of the exact form
+};
+
+class Prepared final : public PreparedQueries {
+ public:
+  Prepared(const Kernels& kernels, const CodecView& codec, const float* queries, const int64_t* query_offsets,
+           int64_t query_count, const float* centroid_scores)
+      : kernels_(kernels),
+        codec_(codec),
+        centroid_scores_(centroid_scores),
+        stride_(query_offsets[query_count]),
+        count_(query_count),
+        lattice_(codec, kernels.dot),
+        queries_(std::make_unique<Query[]>(query_count)) {
+    for (int64_t i = 0; i < query_count; ++i) {
+      queries_[i].vectors = queries + query_offsets[i] * codec.dim;
+      queries_[i].first = query_offsets[i];
+      queries_[i].tokens = static_cast<int>(query_offsets[i + 1] - query_offsets[i]);
+    }
+    fill_levels_of_byte();
+  }
+
+  int64_t query_count() const override { return count_; }
+
+  void score_fast(const SegmentView& segment, int64_t query_number, const uint32_t* documents, int64_t count,
+                  float* scores) const override {
+    check_centroid_scores();
+    Query& query = queries_[query_number];
+    build_tiles(query);
+    std::call_once(query.scores_once, [&] {
+      int64_t first = query.first;
+      for (Tile& tile : query.tiles) {
+        tile.convert_centroid_scores(centroid_scores_ + first, codec_.centroid_count, stride_);
+        first += tile.view().columns;
+      }
+    });
+    const TokenArrays arrays = token_arrays(segment, codec_.centroid_count);
+    for_blocks(segment, documents, count, scores, [&](const TokenRun* runs, int64_t block, float* block_scores) {
+      bool sound = true;
+      for (const Tile& tile : query.tiles) {
+        const TokenScale scale = tile.scale(segment.max_sigma, segment.max_norm);
+        sound = sound && kernels_.fast(tile.view(), scale, arrays, runs, block, block_scores);
+      }
+      return sound;
+    });
+  }
+
+  void score_exact(const SegmentView& segment, int64_t query_number, const uint32_t* documents, int64_t count,
+                   float* scores) const override {
+    check_centroid_scores();
+    Query& query = queries_[query_number];
+    std::call_once(query.exact_once, [&] { transpose(query); });
+    const ExactQuery exact{columns_of(query), query.tokens, codec_.nbits, codec_.dim, codec_.code_bytes(),
+                           query.transposed.get(), levels_of_byte_.get(), centroid_scores_ + query.first, stride_,
+                           codec_.norm_scale, segment.max_norm, segment.max_sigma};
+    const TokenArrays arrays = token_arrays(segment, codec_.centroid_count);
+    for_blocks(segment, documents, count, scores, [&](const TokenRun* runs, int64_t block, float* block_scores) {
+      return query.tokens == 0 || kernels_.exact(exact, arrays, runs, block, block_scores);
+    });
+  }
+
+  float error_bound(int64_t query_number, float max_sigma, float max_norm) const override {
+    Query& query = queries_[query_number];
+    build_tiles(query);
+    double bound = 0.0;
+    for (const Tile& tile : query.tiles) bound += tile.error_bound(max_sigma, max_norm, query.tokens);
+    return std::nextafter(static_cast<float>(bound), std::numeric_limits<float>::infinity());
+  }
+
+ private:
+  static int columns_of(const Query& query) { return (query.tokens + 15) / 16 * 16; }
+
+  void check_centroid_scores() const {
+    if (centroid_scores_ == nullptr) throw std::logic_error("queries prepared without centroid scores cannot score");
+  }
+
+  // Calls score(runs, count, scores) for blocks of documents, scores being 0, or -inf where a document is empty.
+  template <class Score>
+  void for_blocks(const SegmentView& segment, const uint32_t* documents, int64_t count, float* scores,
+                  const Score& score) const {
+    TokenRun runs[kDocumentsPerBlock];
+    for (int64_t first = 0; first < count; first += kDocumentsPerBlock) {
+      const int64_t block = std::min(kDocumentsPerBlock, count - first);
+      for (int64_t i = 0; i < block; ++i) {
+        runs[i] = run_of(segment, documents[first + i]);
+        scores[first + i] = runs[i].begin == runs[i].end ? -std::numeric_limits<float>::infinity() : 0.0f;
+      }
+      if (score(runs, block, scores + first)) continue;
+      throw CorruptIndex("a token names a centroid that is not among the " + std::to_string(codec_.centroid_count) +
+                         " of the codec: centroid_ids are damaged; run `jcb-index verify`");
+    }
+  }
+
+  Family family_of(int tokens) const {
+    if (codec_.nbits > 2 || (codec_.nbits == 2 && kernels_.dot_for_low_bits && tokens > 16)) return Family::kDot;
+    return tokens > 16 ? Family::kRowBytes : Family::kRowWords;
+  }
+
+  void build_tiles(Query& query) const {
+    std::call_once(query.tiles_once, [&] {
+      const std::vector<double> largest_scores = largest_centroid_scores(query);
+      query.tiles.reserve((query.tokens + 31) / 32);
+      for (int first = 0; first < query.tokens; first += 32) {
+        const int left = std::min(query.tokens - first, 32);
+        const TileTokens tokens{query.vectors + first * codec_.dim, left, largest_scores.data() + first};
+        query.tiles.emplace_back(family_of(left), left > 16 ? 32 : 16, codec_, lattice_, kernels_.dot, tokens);
+      }
+    });
+  }
+
+  // [tokens]. Without centroid scores, the bound that Cauchy and Schwarz give (and 1e-4 of it for fp32 products).
+  std::vector<double> largest_centroid_scores(const Query& query) const {
+    std::vector<double> largest(query.tokens);
+    if (centroid_scores_ == nullptr) {
+      const double norm = largest_centroid_norm();
+      for (int t = 0; t < query.tokens; ++t) {
+        double square = 0.0;
+        for (int64_t d = 0; d < codec_.dim; ++d) {
+          square += static_cast<double>(query.vectors[t * codec_.dim + d]) * query.vectors[t * codec_.dim + d];
+        }
+        largest[t] = std::sqrt(square) * norm * 1.0001;
+      }
+      return largest;
+    }
+    std::vector<float> sizes(query.tokens, 0.0f);
+    for (int64_t k = 0; k < codec_.centroid_count; ++k) {
+      const float* row = centroid_scores_ + k * stride_ + query.first;
+      for (int t = 0; t < query.tokens; ++t) sizes[t] = std::max(sizes[t], std::fabs(row[t]));
+    }
+    std::copy(sizes.begin(), sizes.end(), largest.begin());
+    return largest;
+  }
+
+  double largest_centroid_norm() const {
+    std::call_once(centroid_norm_once_, [&] {
+      float largest = 0.0f;
+      for (int64_t k = 0; k < codec_.centroid_count; ++k) {
+        const float* centroid = codec_.centroids + k * codec_.dim;
+        float square = 0.0f;
+        for (int64_t d = 0; d < codec_.dim; ++d) square += centroid[d] * centroid[d];
+        largest = std::max(largest, square);
+      }
+      largest_centroid_norm_ = std::sqrt(static_cast<double>(largest)) * (1.0 + 1e-7 * static_cast<double>(codec_.dim));
+    });
+    return largest_centroid_norm_;
+  }
+
+  void transpose(Query& query) const {
+    const int columns = columns_of(query);
+    const int64_t rows = codec_.code_bytes() * (8 / codec_.nbits);
+    query.transposed = make_aligned<float>(rows * columns);
+    for (int t = 0; t < query.tokens; ++t) {
+      for (int64_t d = 0; d < codec_.dim; ++d) query.transposed[d * columns + t] = query.vectors[t * codec_.dim + d];
+    }
+  }
+
+  void fill_levels_of_byte() {
+    const int per_byte = 8 / codec_.nbits, mask = (1 << codec_.nbits) - 1;
+    levels_of_byte_ = make_aligned<float>(256 * per_byte);
+    for (int i = 0; i < 256 * per_byte; ++i) {
+      levels_of_byte_[i] = codec_.levels[i / per_byte >> (i % per_byte * codec_.nbits) & mask];
+    }
+  }
+
+  const Kernels& kernels_;
+  const CodecView codec_;
+  const float* const centroid_scores_;
+  const int64_t stride_;
+  const int64_t count_;
+  const LevelLattice lattice_;
+  AlignedArray<float> levels_of_byte_;
+  std::unique_ptr<Query[]> queries_;
+  mutable std::once_flag centroid_norm_once_;
+  mutable double largest_centroid_norm_ = 0.0;
+};
+
+}  // namespace
+
+std::unique_ptr<PreparedQueries> prepare(const Kernels& kernels, const CodecView& codec, const float* queries,
+                                         const int64_t* query_offsets, int64_t query_count,
+                                         const float* centroid_scores) {
+  check_arguments(codec, query_offsets, query_count);
+  return std::make_unique<Prepared>(kernels, codec, queries, query_offsets, query_count, centroid_scores);
+}
+
+}  // namespace jcb::maxsim

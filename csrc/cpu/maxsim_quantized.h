@@ -1,0 +1,142 @@
+// The seam between preparing queries (portable code, once) and the loops over tokens (one set per instruction set).
+//
+// A query is cut into tiles of 16 or 32 tokens. For a tile every kernel computes, per document token, one i16 per query
+// token, A, with  <q, levels[code]> = step_q * A  up to a rounding error that the tables know. All of them end alike:
+//
+//   best_q = max over tokens of ( R(S16[id][q] * m1) + R(A * m2) ),   R(x) = round(x / 2^15), the AVX2 vpmulhrsw
+//   score  = unit * sum over q of step_q * best_q
+//
+// with m1 ~ norm and m2 ~ norm * sigma as i16 of the token. See maxsim_quantized_tables.h for the scales and their error.
+//
+// Only plain data here, and no code of the standard library: these types are used in files that are compiled for
+// particular processors, and an inline function compiled there could be the copy that the linker keeps for all.
+#pragma once
+#include <cstdint>
+
+#include "jcb/maxsim_quantized.h"
+
+namespace jcb::maxsim {
+
+// How A is computed.
+//   kRowBytes  1 and 2 bits, 32 query tokens: nibbles of the code look up rows of 32 bytes, which are added.
+//   kRowWords  1 and 2 bits, 16 query tokens: the same with rows of 16 i16. As fast per token, and 100 times as precise.
+//   kDot       every width: codes become u8 weights, multiplied with an i8 query.
+enum class Family { kRowBytes, kRowWords, kDot };
+
+constexpr int64_t kLargestQueryTokens = 1024;
+constexpr int64_t kLargestDimensions = 4096;  // buffers of the loops hold that many per token, on the stack
+
+// Document tokens are read in blocks of this many bytes of code, the last one padded.
+constexpr int kCodeBlock = 16;
+
+// Weights of kDot lie in the order in which a block of codes unfolds fastest: position -> dimension. A nibble holds
+// `per` dimensions; first come dimension j = 0 of the 16 low nibbles, then of the 16 high ones, then j = 1.
+constexpr int64_t dimension_of_position(int bits, int64_t position) {
+  const int64_t per_byte = 8 / bits, per_nibble = per_byte / 2, block_positions = kCodeBlock * per_byte;
+  if (bits == 8) return position;
+  const int64_t inside = position % block_positions;
+  const int64_t j = inside / 32, high = inside / 16 % 2, byte = inside % 16;
+  return position - inside + byte * per_byte + high * per_nibble + j;
+}
+
+// kDot adds products of this many positions in i16 before it widens them, where an instruction set needs that.
+constexpr int kChain = 32;
+
+// Rows of kRowBytes that are added in u8 before the sum is widened, per code width; then whether two such sums are first
+// averaged (vpavgb). Fewer rows mean finer steps and more work: the choice is measured, see csrc/tests/bench_maxsim.cpp.
+struct RowPlan {
+  int rows_per_sum;
+  bool averaged;
+};
+constexpr RowPlan row_plan(int bits) { return bits == 1 ? RowPlan{4, false} : RowPlan{2, true}; }
+
+struct DotLimits {
+  int largest_weight;  // of the u8 weights
+  bool chained;        // sums over kChain positions, split into even and odd pairs, must fit i16
+};
+
+// What the loops read for one tile. `columns` query tokens, in the order that the family produces them.
+struct FastTile {
+  Family family;
+  int columns;  // 16 or 32
+  int bits;
+  int64_t code_bytes;
+  int shift;  // of A: left for kRowBytes, right for kDot
+  // kRowBytes, kRowWords: [8-byte words of code][8 low, then 8 high nibbles][16 values][columns] u8 or i16, 64-aligned.
+  const void* rows;
+  int64_t code_words;
+  const int16_t* start;  // [columns] of kRowBytes
+  // kDot
+  const int8_t* query;    // [positions / 4][columns][4]
+  int64_t positions;      // multiple of kChain
+  const int32_t* start32;  // [columns] the bias and the rounding of the shift
+  const int16_t* start16;  // [positions / kChain][columns][2], what is left to start32 then is `rounding`
+  int32_t rounding;
+  const uint8_t* weights;  // [8 / (2 bits)][16], weight of dimension j of a nibble; [256] at 8 bits
+  // epilogue
+  const int16_t* centroid_scores;  // [K][columns]
+  const float* steps;              // [columns], 0 for columns that no query token fills
+};
+
+// The multipliers of a token, for one segment: m1 = norm * per_norm, m2 = norm * sigma * per_product.
+struct TokenScale {
+  float max_norm;   // as stored; larger ones are clamped
+  float max_sigma;
+  float per_norm;
+  float per_product;
+  float unit;
+};
+
+// The stored tokens of a segment.
+struct TokenArrays {
+  int64_t tokens;
+  const uint8_t* codes;
+  const uint16_t* centroid_ids_16;  // one of the two is null
+  const uint32_t* centroid_ids_32;
+  const uint16_t* sigmas;
+  const uint16_t* norms;
+  uint32_t centroid_count;
+};
+
+// Tokens of one document, checked to lie inside the arrays.
+struct TokenRun {
+  int64_t begin;
+  int64_t end;
+};
+
+// Everything that the fp32 loop reads for one query. `columns` is its number of tokens, rounded up to 16.
+struct ExactQuery {
+  int columns;  // at most kLargestQueryTokens
+  int tokens;
+  int bits;
+  int64_t dim;
+  int64_t code_bytes;
+  const float* query;            // [dim + padding][columns]: one row per dimension that whole bytes of code hold
+  const float* levels_of_byte;   // [256][8 / bits]
+  const float* centroid_scores;  // [K][stride], the first token of this query
+  int64_t stride;
+  float norm_scale;
+  float max_norm;
+  float max_sigma;
+};
+
+// Both add to nothing and skip empty runs: fast adds a tile's part to scores[i], exact writes scores[i].
+// False: a centroid id is not below centroid_count.
+using ScoreFastFunction = bool (*)(const FastTile&, const TokenScale&, const TokenArrays&, const TokenRun*,
+                                   int64_t count, float* scores);
+using ScoreExactFunction = bool (*)(const ExactQuery&, const TokenArrays&, const TokenRun*, int64_t count,
+                                    float* scores);
+
+// One instruction set.
+struct Kernels {
+  bool dot_for_low_bits;  // 2 bits by kDot instead of rows
+  DotLimits dot;
+  ScoreFastFunction fast;
+  ScoreExactFunction exact;
+};
+
+std::unique_ptr<PreparedQueries> prepare(const Kernels& kernels, const CodecView& codec, const float* queries,
+                                         const int64_t* query_offsets, int64_t query_count,
+                                         const float* centroid_scores);
+
+}  // namespace jcb::maxsim

@@ -1,0 +1,340 @@
+// The loops of maxsim_quantized, written once. `Simd` brings the vectors and operations of an instruction set
+// (simd_<set>.h); maxsim_quantized_<set>.cpp instantiates them under that set's compiler flags.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/maxsim_quantized.h"
+
+namespace jcb::maxsim {
+namespace {  // private to each file that includes this: see simd_scalar.h
+
+constexpr int kTokensPerChunk = 64;
+constexpr int64_t kPrefetchBytes = 128;  // of a row of fp32 centroid scores: 32 query tokens
+
+// Per-token scalars of up to kTokensPerChunk tokens, converted together. Whole vectors are written.
+struct FastChunk {
+  alignas(64) uint32_t centroid_ids[kTokensPerChunk];
+  alignas(64) uint32_t score_multipliers[kTokensPerChunk];
+  alignas(64) uint32_t product_multipliers[kTokensPerChunk];
+};
+struct ExactChunk {
+  alignas(64) uint32_t centroid_ids[kTokensPerChunk];
+  alignas(64) float sigmas[kTokensPerChunk];
+  alignas(64) float norms[kTokensPerChunk];
+};
+
+// False if one is not below centroid_count.
+template <class Id>
+JCB_INLINE bool copy_centroid_ids(const Id* from, int count, uint32_t centroid_count, uint32_t* to) {
+  uint32_t largest = 0;
+  for (int i = 0; i < count; ++i) {
+    to[i] = from[i];
+    largest = largest > to[i] ? largest : to[i];
+  }
+  return largest < centroid_count;
+}
+
+JCB_INLINE bool load_centroid_ids(const TokenArrays& tokens, int64_t first, int count, uint32_t* to) {
+  return tokens.centroid_ids_16 != nullptr
+             ? copy_centroid_ids(tokens.centroid_ids_16 + first, count, tokens.centroid_count, to)
+             : copy_centroid_ids(tokens.centroid_ids_32 + first, count, tokens.centroid_count, to);
+}
+
+// Codes of a token, of which whole blocks may be read: a copy where those would pass the end of the array. What lies
+// between the code and the end of a block meets rows or query values of zero.
+class CodeReader {
+ public:
+  CodeReader(const TokenArrays& tokens, int64_t code_bytes)
+      : codes_(tokens.codes),
+        code_bytes_(code_bytes),
+        safe_tokens_((tokens.tokens * code_bytes - blocks() * kCodeBlock) / code_bytes + 1) {
+    if (tokens.tokens * code_bytes < blocks() * kCodeBlock) safe_tokens_ = 0;
+  }
+
+  JCB_INLINE int64_t blocks() const { return (code_bytes_ + kCodeBlock - 1) / kCodeBlock; }
+
+  JCB_INLINE const uint8_t* codes_of(int64_t token) {
+    const uint8_t* codes = codes_ + token * code_bytes_;
+    return __builtin_expect(token < safe_tokens_, 1) ? codes : copy(codes);
+  }
+
+ private:
+  __attribute__((noinline)) const uint8_t* copy(const uint8_t* codes) {
+    std::memset(copy_ + (blocks() - 1) * kCodeBlock, 0, kCodeBlock);
+    std::memcpy(copy_, codes, static_cast<size_t>(code_bytes_));
+    return copy_;
+  }
+
+  const uint8_t* codes_;
+  int64_t code_bytes_;
+  int64_t safe_tokens_;
+  uint8_t copy_[kLargestDimensions];  // 8 bits a dimension
+};
+
+// best = max(best, R(S16 m1) + R(A m2)) for one token and its columns.
+template <class Simd, int kHalves>
+JCB_INLINE void keep_best(const FastTile& tile, const FastChunk& chunk, int token,
+                          const typename Simd::Words (&a)[kHalves], typename Simd::Words (&best)[kHalves]) {
+  const int16_t* row = tile.centroid_scores + static_cast<int64_t>(chunk.centroid_ids[token]) * (16 * kHalves);
+  const auto of_score = Simd::fill_pair(chunk.score_multipliers[token]);
+  const auto of_product = Simd::fill_pair(chunk.product_multipliers[token]);
+  for (int h = 0; h < kHalves; ++h) {
+    const auto score = Simd::multiply_words(Simd::load_words(row + 16 * h), of_score);
+    best[h] = Simd::maximum_words(best[h], Simd::add_words(score, Simd::multiply_words(a[h], of_product)));
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- row look-up
+// Nibbles of a token, times 4: eight times that is the distance of their row, which an x86 address does for nothing.
+template <class Simd>
+JCB_INLINE void load_nibbles(const uint8_t* codes, int64_t blocks, uint8_t* nibbles) {
+  for (int64_t block = 0; block < blocks; ++block) Simd::nibble_offsets(codes + 16 * block, nibbles + 32 * block);
+}
+
+// The row of nibble j of a word of code.
+template <class Element>
+JCB_INLINE const Element* row(const uint8_t* rows, const uint8_t* nibbles, int j) {
+  return reinterpret_cast<const Element*>(rows + j * 512 + static_cast<uint64_t>(nibbles[j]) * 8);
+}
+
+template <class Simd, int kRows>
+JCB_INLINE typename Simd::Bytes sum_of_rows(const uint8_t* rows, const uint8_t* nibbles, int first) {
+  auto sum = Simd::load_bytes(row<uint8_t>(rows, nibbles, first));
+#pragma GCC unroll 4
+  for (int j = 1; j < kRows; ++j) sum = Simd::add_bytes(sum, Simd::load_bytes(row<uint8_t>(rows, nibbles, first + j)));
+  return sum;
+}
+
+template <class Simd, int kBits>
+struct RowBytes {
+  static constexpr int kHalves = 2;
+  alignas(64) uint8_t nibbles[kLargestDimensions * kBits / 4];
+
+  JCB_INLINE void score(const FastTile& tile, CodeReader& codes, int64_t first, int count, const FastChunk& chunk,
+                        typename Simd::Words (&best)[2]) {
+    constexpr RowPlan kPlan = row_plan(kBits);
+    constexpr int kRows = kPlan.rows_per_sum;
+    const auto start_even = Simd::load_words(tile.start), start_odd = Simd::load_words(tile.start + 16);
+    for (int t = 0; t < count; ++t) {
+      load_nibbles<Simd>(codes.codes_of(first + t), codes.blocks(), nibbles);
+      auto even = start_even, odd = start_odd;
+      const uint8_t* rows = static_cast<const uint8_t*>(tile.rows);
+      for (const uint8_t* n = nibbles; n != nibbles + 16 * tile.code_words; n += 16, rows += 16 * 512) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 16; j += kRows * (kPlan.averaged ? 2 : 1)) {
+          auto sum = sum_of_rows<Simd, kRows>(rows, n, j);
+          if (kPlan.averaged) sum = Simd::average(sum, sum_of_rows<Simd, kRows>(rows, n, j + kRows));
+          Simd::widen(sum, even, odd);
+        }
+      }
+      const typename Simd::Words a[2] = {Simd::shift_left(Simd::without_odd(even, odd), tile.shift),
+                                         Simd::shift_left(odd, tile.shift)};
+      keep_best<Simd, 2>(tile, chunk, t, a, best);
+    }
+  }
+};
+
+template <class Simd, int kBits>
+struct RowWords {
+  static constexpr int kHalves = 1;
+  alignas(64) uint8_t nibbles[kLargestDimensions * kBits / 4];
+
+  JCB_INLINE void score(const FastTile& tile, CodeReader& codes, int64_t first, int count, const FastChunk& chunk,
+                        typename Simd::Words (&best)[1]) {
+    for (int t = 0; t < count; ++t) {
+      load_nibbles<Simd>(codes.codes_of(first + t), codes.blocks(), nibbles);
+      typename Simd::Words even = Simd::fill_words(0), odd = even;  // two chains of additions
+      const uint8_t* rows = static_cast<const uint8_t*>(tile.rows);
+      for (const uint8_t* n = nibbles; n != nibbles + 16 * tile.code_words; n += 16, rows += 16 * 512) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 16; j += 2) {
+          even = Simd::add_words(even, Simd::load_words(row<int16_t>(rows, n, j)));
+          odd = Simd::add_words(odd, Simd::load_words(row<int16_t>(rows, n, j + 1)));
+        }
+      }
+      const typename Simd::Words a[1] = {Simd::add_words(even, odd)};
+      keep_best<Simd, 1>(tile, chunk, t, a, best);
+    }
+  }
+};
+
+// ---------------------------------------------------------------------------------------------------------- products
+template <class Simd, int kBits, int kHalvesOfTile>
+struct Dot {
+  static constexpr int kHalves = kHalvesOfTile;
+  static constexpr int kTokens = Simd::kDotTokens;
+  alignas(64) uint8_t weights[kTokens * kLargestDimensions];
+
+  JCB_INLINE void score(const FastTile& tile, CodeReader& codes, int64_t first, int count, const FastChunk& chunk,
+                        typename Simd::Words (&best)[kHalves]) {
+    constexpr int kPositionsPerBlock = kCodeBlock * 8 / kBits;
+    for (int t0 = 0; t0 < count; t0 += kTokens) {
+      int token[kTokens];  // the last one again where a chunk has no more: that changes no maximum
+      for (int t = 0; t < kTokens; ++t) {
+        token[t] = t0 + t < count ? t0 + t : count - 1;
+        const uint8_t* code = codes.codes_of(first + token[t]);
+        for (int64_t block = 0; block < codes.blocks(); ++block) {
+          Simd::template weights_of_block<kBits>(code + block * kCodeBlock, tile.weights,
+                                                 weights + t * tile.positions + block * kPositionsPerBlock);
+        }
+      }
+      typename Simd::Words a[kTokens][kHalves];
+      Simd::template dot<kTokens, kHalves>(tile, weights, a);
+      for (int t = 0; t < kTokens; ++t) keep_best<Simd, kHalves>(tile, chunk, token[t], a[t], best);
+    }
+  }
+};
+
+// ---------------------------------------------------------------------------------------------------- documents, fast
+template <class Simd, class Kernel>
+bool score_tile(const FastTile& tile, const TokenScale& scale, const TokenArrays& tokens, const TokenRun* runs,
+                int64_t count, float* scores) {
+  Kernel kernel;
+  CodeReader codes(tokens, tile.code_bytes);
+  FastChunk chunk;
+  for (int64_t i = 0; i < count; ++i) {
+    if (runs[i].begin == runs[i].end) continue;
+    typename Simd::Words best[Kernel::kHalves];
+    for (auto& values : best) values = Simd::fill_words(-32768);
+    for (int64_t first = runs[i].begin; first < runs[i].end; first += kTokensPerChunk) {
+      const int64_t left = runs[i].end - first;
+      const int length = static_cast<int>(left < kTokensPerChunk ? left : kTokensPerChunk);
+      if (!load_centroid_ids(tokens, first, length, chunk.centroid_ids)) return false;
+      for (int t = 0; t < length; ++t) {
+        Simd::prefetch(tile.centroid_scores + static_cast<int64_t>(chunk.centroid_ids[t]) * tile.columns);
+      }
+      Simd::token_multipliers(tokens.sigmas + first, tokens.norms + first, length, scale, chunk.score_multipliers,
+                              chunk.product_multipliers);
+      kernel.score(tile, codes, first, length, chunk, best);
+    }
+    scores[i] += scale.unit * Simd::template weighted_sum<Kernel::kHalves>(best, tile.steps);
+  }
+  return true;
+}
+
+template <class Simd, int kBits>
+bool score_dot(const FastTile& tile, const TokenScale& scale, const TokenArrays& tokens, const TokenRun* runs,
+               int64_t count, float* scores) {
+  return tile.columns == 32 ? score_tile<Simd, Dot<Simd, kBits, 2>>(tile, scale, tokens, runs, count, scores)
+                            : score_tile<Simd, Dot<Simd, kBits, 1>>(tile, scale, tokens, runs, count, scores);
+}
+
+template <class Simd, int kBits>
+bool score_rows(const FastTile& tile, const TokenScale& scale, const TokenArrays& tokens, const TokenRun* runs,
+                int64_t count, float* scores) {
+  return tile.columns == 32 ? score_tile<Simd, RowBytes<Simd, kBits>>(tile, scale, tokens, runs, count, scores)
+                            : score_tile<Simd, RowWords<Simd, kBits>>(tile, scale, tokens, runs, count, scores);
+}
+
+template <class Simd>
+bool score_fast(const FastTile& tile, const TokenScale& scale, const TokenArrays& tokens, const TokenRun* runs,
+                int64_t count, float* scores) {
+  if (tile.bits == 8) return score_dot<Simd, 8>(tile, scale, tokens, runs, count, scores);
+  if (tile.bits == 4) return score_dot<Simd, 4>(tile, scale, tokens, runs, count, scores);
+  if (tile.family == Family::kDot) return score_dot<Simd, 2>(tile, scale, tokens, runs, count, scores);
+  return tile.bits == 2 ? score_rows<Simd, 2>(tile, scale, tokens, runs, count, scores)
+                        : score_rows<Simd, 1>(tile, scale, tokens, runs, count, scores);
+}
+
+// --------------------------------------------------------------------------------------------------- documents, exact
+// kTokens tokens against kVectors vectors of query tokens. Sums run over dimensions in order, whatever the tiling.
+template <class Simd, int kTokens, int kVectors>
+JCB_INLINE void exact_columns(const ExactQuery& query, const ExactChunk& chunk, const int (&token)[kTokens],
+                              const float* values, int64_t dims, int column, float* best) {
+  typename Simd::Floats sums[kTokens][kVectors];
+  for (auto& row : sums) {
+    for (auto& sum : row) sum = Simd::fill(0.0f);
+  }
+  const float* q = query.query + column;
+  for (int64_t d = 0; d < dims; ++d, q += query.columns) {
+    typename Simd::Floats value[kTokens];
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) value[t] = Simd::fill(values[t * dims + d]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const auto row = Simd::load_floats(q + v * Simd::kFloatLanes);
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; ++t) sums[t][v] = Simd::multiply_add(value[t], row, sums[t][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    const int first = column + v * Simd::kFloatLanes;
+    auto largest = Simd::load_floats(best + first);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      const float* scores = query.centroid_scores + chunk.centroid_ids[token[t]] * query.stride + first;
+      const auto score = Simd::load_floats(scores, query.tokens - first);
+      const auto sum = Simd::multiply_add(Simd::fill(chunk.sigmas[token[t]]), sums[t][v], score);
+      largest = Simd::maximum(Simd::multiply(Simd::fill(chunk.norms[token[t]]), sum), largest);
+    }
+    Simd::store_floats(best + first, largest);
+  }
+}
+
+template <class Simd, int kBits>
+bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const TokenRun* runs, int64_t count,
+                      float* scores) {
+  constexpr int kTokens = Simd::kExactTokens, kPerByte = 8 / kBits;
+  alignas(64) float values[kTokens * kLargestDimensions];
+  alignas(64) float best[kLargestQueryTokens];
+  ExactChunk chunk;
+  const int64_t dims = query.code_bytes * kPerByte;  // those past the last meet zeros of the query
+  for (int64_t i = 0; i < count; ++i) {
+    if (runs[i].begin == runs[i].end) continue;
+    for (int c = 0; c < query.columns; ++c) best[c] = -__builtin_inff();
+    for (int64_t first = runs[i].begin; first < runs[i].end; first += kTokensPerChunk) {
+      const int64_t left = runs[i].end - first;
+      const int length = static_cast<int>(left < kTokensPerChunk ? left : kTokensPerChunk);
+      if (!load_centroid_ids(tokens, first, length, chunk.centroid_ids)) return false;
+      for (int t = 0; t < length; ++t) {
+        const float* row = query.centroid_scores + chunk.centroid_ids[t] * query.stride;
+        Simd::prefetch(row);
+        if (query.columns * sizeof(float) >= kPrefetchBytes) Simd::prefetch(row + 16);
+      }
+      Simd::token_scalars(tokens.sigmas + first, tokens.norms + first, length, query.max_sigma, query.max_norm,
+                          query.norm_scale, chunk.sigmas, chunk.norms);
+      for (int t0 = 0; t0 < length; t0 += kTokens) {
+        int token[kTokens];
+        for (int t = 0; t < kTokens; ++t) {
+          token[t] = t0 + t < length ? t0 + t : length - 1;
+          const uint8_t* codes = tokens.codes + (first + token[t]) * query.code_bytes;
+          for (int64_t byte = 0; byte < query.code_bytes; ++byte) {
+            std::memcpy(values + t * dims + byte * kPerByte, query.levels_of_byte + codes[byte] * kPerByte,
+                        kPerByte * sizeof(float));
+          }
+        }
+        int column = 0;
+        for (; column + 32 <= query.columns; column += 32) {
+          exact_columns<Simd, kTokens, 32 / Simd::kFloatLanes>(query, chunk, token, values, dims, column, best);
+        }
+        if (column < query.columns) {
+          exact_columns<Simd, kTokens, 16 / Simd::kFloatLanes>(query, chunk, token, values, dims, column, best);
+        }
+      }
+    }
+    auto sum = Simd::fill(0.0f);
+    for (int c = 0; c < query.columns; c += Simd::kFloatLanes) sum = Simd::add(sum, Simd::load_floats(best + c));
+    scores[i] = Simd::sum(sum);
+  }
+  return true;
+}
+
+template <class Simd>
+bool score_exact(const ExactQuery& query, const TokenArrays& tokens, const TokenRun* runs, int64_t count,
+                 float* scores) {
+  switch (query.bits) {
+    case 1:
+      return score_exact_bits<Simd, 1>(query, tokens, runs, count, scores);
+    case 2:
+      return score_exact_bits<Simd, 2>(query, tokens, runs, count, scores);
+    case 4:
+      return score_exact_bits<Simd, 4>(query, tokens, runs, count, scores);
+    default:
+      return score_exact_bits<Simd, 8>(query, tokens, runs, count, scores);
+  }
+}
+
+}  // namespace
+}  // namespace jcb::maxsim

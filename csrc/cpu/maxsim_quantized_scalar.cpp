@@ -1,0 +1,17 @@
+// maxsim_quantized for any processor.
+#include "cpu/simd_scalar.h"
+
+#include "cpu/maxsim_quantized_loops.h"
+
+namespace jcb {
+
+std::unique_ptr<PreparedQueries> prepare_queries_scalar(const CodecView& codec, const float* queries,
+                                                        const int64_t* query_offsets, int64_t query_count,
+                                                        const float* centroid_scores) {
+  using namespace maxsim;
+  // The limits of AVX2, so that both compute the same integers.
+  static const Kernels kernels{false, {96, true}, score_fast<Scalar>, score_exact<Scalar>};
+  return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
+}
+
+}  // namespace jcb

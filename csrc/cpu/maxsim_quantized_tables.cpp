@@ -1,0 +1,400 @@
+#include "cpu/maxsim_quantized_tables.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace jcb::maxsim {
+namespace {
+
+constexpr double kLargestWord = 32767.0;
+constexpr double kWordScale = 32768.0;
+
+// The smallest float that is not below value: steps are used as floats and as doubles, and must be the same number.
+double float_not_below(double value) {
+  const float rounded = static_cast<float>(value);
+  return rounded >= value ? rounded : std::nextafter(rounded, INFINITY);
+}
+
+// A query token of zeros has step 0; one whose products vanish beside its centroid scores gets a step for the latter.
+double smallest_step(double largest_score) { return largest_score * 1e-7; }
+
+// <q, levels> of every value of every nibble: [groups][16], nibble g holding dimensions g * per onwards. Dimensions past
+// the last count nothing.
+std::vector<double> products_of_nibbles(const CodecView& codec, const float* query, int64_t groups) {
+  const int per = 4 / codec.nbits, mask = (1 << codec.nbits) - 1;
+  std::vector<double> products(groups * 16);
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int j = 0; j < per && g * per + j < codec.dim; ++j) {
+      const double value = query[g * per + j];
+      for (int n = 0; n < 16; ++n) products[g * 16 + n] += value * codec.levels[n >> (j * codec.nbits) & mask];
+    }
+  }
+  return products;
+}
+
+// Where the row of nibble g lies: eight bytes of code give eight low, then eight high nibbles.
+int64_t row_of_nibble(int64_t g) {
+  const int64_t byte = g / 2, high = g % 2;
+  return byte / 8 * 16 + high * 8 + byte % 8;
+}
+
+double largest_size(const double* values, int count) {
+  double largest = 0.0;
+  for (int i = 0; i < count; ++i) largest = std::max(largest, std::fabs(values[i]));
+  return largest;
+}
+
+// Sixteen values in steps, rounded to integers from 0 with an offset common to all: value = integer + offset +- error.
+// The best offset puts the largest gap between the fractions where rounding jumps; 1/64 is fine enough for that.
+struct RoundedGroup {
+  int integers[16];
+  int largest;
+  double offset, error;
+
+  RoundedGroup(const double* products, double per_step) {
+    double values[16];
+    uint64_t occupied = 0;
+    for (int n = 0; n < 16; ++n) {
+      values[n] = products[n] * per_step;
+      occupied |= uint64_t{1} << (static_cast<int>((values[n] - std::floor(values[n])) * 64.0) & 63);
+    }
+    uint64_t before = occupied;
+    for (; occupied != ~uint64_t{0}; occupied |= std::rotl(occupied, 1)) before = occupied;
+    // The last bin to be reached from below ends the widest gap.
+    const double jump = (std::countr_one(before) + 1) / 64.0;
+    double floors[16], lowest = INFINITY, highest = -INFINITY, smallest = INFINITY, greatest = -INFINITY;
+    for (int n = 0; n < 16; ++n) {
+      floors[n] = std::floor(values[n] - jump);
+      lowest = std::min(lowest, floors[n]);
+      highest = std::max(highest, floors[n]);
+    }
+    for (int n = 0; n < 16; ++n) {
+      integers[n] = static_cast<int>(floors[n] - lowest);
+      const double rest = values[n] - integers[n];
+      smallest = std::min(smallest, rest);
+      greatest = std::max(greatest, rest);
+    }
+    largest = static_cast<int>(highest - lowest);
+    offset = (smallest + greatest) / 2;
+    error = (greatest - smallest) / 2;
+  }
+};
+
+// All groups of one query token as bytes, in the order of rows, with the coarsest sums that fit.
+struct RoundedRows {
+  std::vector<RoundedGroup> groups;
+  double step;        // of the sums, after averaging
+  double offset = 0;  // in steps
+  double error = 0;   // in steps
+  int64_t largest_sum = 0;
+
+  // products: [groups][16] in the order of rows. False if a sum of bytes could overflow at this step.
+  bool round(const std::vector<double>& products, double byte_step, RowPlan plan) {
+    const int64_t count = static_cast<int64_t>(products.size()) / 16;
+    groups.clear();
+    offset = error = 0.0;
+    largest_sum = 0;
+    for (int64_t first = 0; first < count; first += plan.rows_per_sum) {
+      int sum = 0;
+      for (int j = 0; j < plan.rows_per_sum; ++j) {
+        groups.emplace_back(&products[(first + j) * 16], 1.0 / byte_step);
+        sum += groups.back().largest;
+        offset += groups.back().offset;
+        error += groups.back().error;
+      }
+      if (sum > 255) return false;
+      largest_sum += sum;
+    }
+    step = byte_step;
+    if (plan.averaged) {  // (a + b + 1) / 2 rounded down is a/2 + b/2 + 1/4 +- 1/4
+      const double averages = static_cast<double>(count / plan.rows_per_sum / 2);
+      step *= 2.0;
+      offset = offset / 2.0 - averages / 4.0;
+      error = error / 2.0 + averages / 4.0;
+      largest_sum = largest_sum / 2 + static_cast<int64_t>(averages);
+    }
+    return true;
+  }
+};
+
+}  // namespace
+
+void* allocate_aligned(int64_t bytes) {
+  const size_t size = (static_cast<size_t>(bytes) + 63) / 64 * 64;
+  void* memory = std::aligned_alloc(64, std::max<size_t>(size, 64));
+  if (memory == nullptr) throw std::bad_alloc();
+  return std::memset(memory, 0, size);
+}
+
+void FreeAligned::operator()(void* memory) const { std::free(memory); }
+
+LevelLattice::LevelLattice(const CodecView& codec, const DotLimits& limits) {
+  const int count = 1 << codec.nbits;
+  const auto [least, most] = std::minmax_element(codec.levels, codec.levels + count);
+  const double range = static_cast<double>(*most) - *least;
+  double best = INFINITY;
+  // A few levels fall closer to some lattices than to others: to find a good one is worth a third of the error.
+  const int coarsest = std::max(limits.largest_weight * 7 / 8, 1);
+  for (int steps = limits.largest_weight; range > 0 && steps >= coarsest; --steps) {
+    double smallest = INFINITY, greatest = -INFINITY;
+    for (int i = 0; i < count; ++i) {
+      const double exact = (codec.levels[i] - *least) * steps / range;
+      smallest = std::min(smallest, exact - std::nearbyint(exact));
+      greatest = std::max(greatest, exact - std::nearbyint(exact));
+    }
+    if ((greatest - smallest) / steps < best) {
+      best = (greatest - smallest) / steps;
+      unit = range / steps;
+      low = *least + unit * (greatest + smallest) / 2.0;
+    }
+  }
+  if (range <= 0) low = *least;
+  for (int i = 0; i < count; ++i) {
+    weights[i] = static_cast<uint8_t>(std::clamp(std::nearbyint((codec.levels[i] - *least) / unit), 0.0, 255.0));
+    error = std::max(error, std::fabs(codec.levels[i] - (unit * weights[i] + low)));
+    largest_level = std::max(largest_level, std::fabs(static_cast<double>(codec.levels[i])));
+    largest_weight = std::max(largest_weight, std::fabs(weights[i] + low / unit));
+  }
+}
+
+int Tile::token_of_column(int column) const {
+  if (view_.family != Family::kRowBytes) return column;
+  return column < 16 ? 2 * column : 2 * (column - 16) + 1;  // widening u8 to i16 parts even from odd
+}
+
+Tile::Tile(Family family, int columns, const CodecView& codec, const LevelLattice& lattice, const DotLimits& limits,
+           const TileTokens& tokens)
+    : codec_(codec), count_(tokens.count), norm_scale_(codec.norm_scale), steps_(columns) {
+  view_.family = family;
+  view_.columns = columns;
+  view_.bits = codec.nbits;
+  view_.code_bytes = codec.code_bytes();
+  view_.code_words = (view_.code_bytes + 7) / 8;
+  if (family == Family::kRowBytes) build_row_bytes(tokens);
+  if (family == Family::kRowWords) build_row_words(tokens);
+  if (family == Family::kDot) build_dot(lattice, limits, tokens);
+
+  column_steps_ = make_aligned<float>(columns);
+  for (int c = 0; c < columns; ++c) column_steps_[c] = static_cast<float>(steps_[token_of_column(c)]);
+  view_.steps = column_steps_.get();
+  for (int t = 0; t < count_; ++t) {
+    step_sum_ += steps_[t];
+    score_sum_ += tokens.largest_scores[t];
+    if (steps_[t] > 0) rho_ = std::max(rho_, tokens.largest_scores[t] / (steps_[t] * (kLargestWord - 1.0)));
+  }
+}
+
+void Tile::build_row_bytes(const TileTokens& tokens) {
+  const RowPlan plan = row_plan(codec_.nbits);
+  const int64_t groups = view_.code_words * 16;
+  rows_ = make_aligned<uint8_t>(groups * 16 * view_.columns);
+  start_ = make_aligned<int16_t>(view_.columns);
+  std::vector<double> ordered(groups * 16);
+  std::vector<double> errors(count_);
+  std::vector<int64_t> offsets(view_.columns);
+  RoundedRows rounded;
+  double largest = 1.0;
+  for (int t = 0; t < count_; ++t) {
+    const std::vector<double> products = products_of_nibbles(codec_, tokens.queries + t * codec_.dim, groups);
+    std::vector<double> ranges(groups);
+    double size = 0.0, widest_sum = 0.0;
+    for (int64_t g = 0; g < groups; ++g) {
+      const auto [least, most] = std::minmax_element(&products[g * 16], &products[g * 16] + 16);
+      std::copy_n(&products[g * 16], 16, &ordered[row_of_nibble(g) * 16]);
+      ranges[row_of_nibble(g)] = *most - *least;
+      size += std::max(std::fabs(*least), std::fabs(*most));
+    }
+    for (int64_t g = 0; g < groups; g += plan.rows_per_sum) {
+      double sum = 0.0;
+      for (int j = 0; j < plan.rows_per_sum; ++j) sum += ranges[g + j];
+      widest_sum = std::max(widest_sum, sum);
+    }
+    // Sums of bytes must fit u8, and their sum, centred, i16. Rounding adds to both: a first guess, widened until it holds.
+    const double divisor = plan.averaged ? 2.0 : 1.0, room = kLargestWord - 2.0 - 0.75 * static_cast<double>(groups);
+    double byte_step = std::max({widest_sum / (255.0 - plan.rows_per_sum / 4.0), size / (divisor * room),
+                                 smallest_step(tokens.largest_scores[t])});
+    product_sum_ += size;
+    if (byte_step == 0.0) continue;  // zeros everywhere are right
+    byte_step = float_not_below(byte_step);
+    while (!rounded.round(ordered, byte_step, plan)) byte_step = float_not_below(byte_step * 1.004);
+    for (int64_t r = 0; r < groups; ++r) {
+      for (int n = 0; n < 16; ++n) rows_[(r * 16 + n) * view_.columns + t] = rounded.groups[r].integers[n];
+    }
+    offsets[t] = std::llrint(rounded.offset);
+    steps_[t] = rounded.step;
+    errors[t] = rounded.error + std::fabs(rounded.offset - static_cast<double>(offsets[t]));
+    largest = std::max({largest, std::fabs(static_cast<double>(offsets[t])),
+                        std::fabs(static_cast<double>(offsets[t] + rounded.largest_sum))});
+  }
+  while (largest * 2.0 <= kLargestWord) largest *= 2.0, ++view_.shift;
+  largest_a_ = largest;
+  for (int t = 0; t < count_; ++t) {
+    lookup_error_sum_ += errors[t] * steps_[t];
+    steps_[t] = std::ldexp(steps_[t], -view_.shift);
+  }
+  // The even column accumulates 256 times its odd neighbour as well, which is taken off at the end: modulo 2^16 each.
+  for (int c = 0; c < 16; ++c) {
+    start_[c] = static_cast<int16_t>(static_cast<uint16_t>(offsets[2 * c] + offsets[2 * c + 1] * 256));
+    start_[16 + c] = static_cast<int16_t>(static_cast<uint16_t>(offsets[2 * c + 1]));
+  }
+  view_.rows = rows_.get();
+  view_.start = start_.get();
+}
+
+void Tile::build_row_words(const TileTokens& tokens) {
+  const int64_t groups = view_.code_words * 16;
+  rows_ = make_aligned<uint8_t>(groups * 16 * view_.columns * static_cast<int64_t>(sizeof(int16_t)));
+  int16_t* rows = reinterpret_cast<int16_t*>(rows_.get());
+  for (int t = 0; t < count_; ++t) {
+    const std::vector<double> products = products_of_nibbles(codec_, tokens.queries + t * codec_.dim, groups);
+    double size = 0.0;
+    for (int64_t g = 0; g < groups; ++g) size += largest_size(&products[g * 16], 16);
+    product_sum_ += size;
+    // Every rounding may add a half, and still no sum of any rows leaves i16.
+    const double step = float_not_below(std::max(size / (kLargestWord - 0.5 * static_cast<double>(groups)),
+                                                 smallest_step(tokens.largest_scores[t])));
+    if (step == 0.0) continue;
+    steps_[t] = step;
+    for (int64_t g = 0; g < groups; ++g) {
+      double error = 0.0;
+      for (int n = 0; n < 16; ++n) {
+        const double exact = products[g * 16 + n] / step, rounded = std::nearbyint(exact);
+        rows[(row_of_nibble(g) * 16 + n) * view_.columns + t] = static_cast<int16_t>(rounded);
+        error = std::max(error, std::fabs(exact - rounded));
+      }
+      lookup_error_sum_ += error * step;
+    }
+  }
+  largest_a_ = kLargestWord;
+  view_.rows = rows_.get();
+}
+
+// A = (sum of q_d * weight_d + start) >> shift, q_d i8 with a step s of its own per query token. Error of a sum: q_d is
+// off by at most |query_d - s q_d|, times any level; the lattice by its error times s |q_d|; `start` is rounded once per
+// chain and lane, A once.
+void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens) {
+  const int64_t dim = codec_.dim, columns = view_.columns;
+  const int64_t blocks = (view_.code_bytes + kCodeBlock - 1) / kCodeBlock;
+  view_.positions = (blocks * kCodeBlock * (8 / codec_.nbits) + kChain - 1) / kChain * kChain;
+  const int64_t chains = view_.positions / kChain;
+  query_ = make_aligned<int8_t>(view_.positions * columns);
+  start32_ = make_aligned<int32_t>(columns);
+  start16_ = make_aligned<int16_t>(chains * columns * 2);
+  const double bias = lattice.low / lattice.unit;
+  std::vector<double> errors(count_);
+  std::vector<double> chain_sizes(chains * 2);
+  std::vector<int64_t> chain_sums(chains * 2);
+  double largest = 1.0;
+  for (int t = 0; t < count_; ++t) {
+    const float* query = tokens.queries + t * dim;
+    double largest_value = 0.0, size = 0.0;
+    std::fill(chain_sizes.begin(), chain_sizes.end(), 0.0);
+    std::fill(chain_sums.begin(), chain_sums.end(), 0);
+    for (int64_t p = 0; p < view_.positions; ++p) {
+      const int64_t d = dimension_of_position(codec_.nbits, p);
+      if (d >= dim) continue;
+      largest_value = std::max(largest_value, std::fabs(static_cast<double>(query[d])));
+      chain_sizes[p / kChain * 2 + p / 2 % 2] += std::fabs(query[d]);
+      size += std::fabs(query[d]);
+    }
+    product_sum_ += size * lattice.largest_level;
+    double s = largest_value / 127.0;
+    if (limits.chained) {  // half of a chain's values, each off by a half, and the start by one
+      const double room = kLargestWord - 2.0 - kChain / 4.0 * lattice.largest_weight;
+      s = std::max(s, *std::max_element(chain_sizes.begin(), chain_sizes.end()) * lattice.largest_weight / room);
+    }
+    s = std::max(s, smallest_step(tokens.largest_scores[t]) / lattice.unit);
+    if (s == 0.0) continue;
+    const double step = float_not_below(s * lattice.unit);
+    s = step / lattice.unit;
+    double sum_size = 0.0;
+    for (int64_t p = 0; p < view_.positions; ++p) {
+      const int64_t d = dimension_of_position(codec_.nbits, p);
+      if (d >= dim) continue;
+      const int rounded = static_cast<int>(std::nearbyint(query[d] / s));
+      query_[(p / 4 * columns + t) * 4 + p % 4] = static_cast<int8_t>(rounded);
+      chain_sums[p / kChain * 2 + p / 2 % 2] += rounded;
+      errors[t] += std::fabs(query[d] - s * rounded) * lattice.largest_level + s * std::abs(rounded) * lattice.error;
+      sum_size += std::abs(rounded) * lattice.largest_weight;
+    }
+    int64_t start = 0;
+    for (int64_t lane = 0; lane < 2 * chains; ++lane) {
+      const int64_t part = std::llrint(bias * static_cast<double>(chain_sums[lane]));
+      start16_[(lane / 2 * columns + t) * 2 + lane % 2] = static_cast<int16_t>(static_cast<uint16_t>(part));
+      start += part;
+    }
+    start32_[t] = static_cast<int32_t>(start);
+    errors[t] += step * static_cast<double>(chains);  // 2 lanes, a half each
+    steps_[t] = step;
+    largest = std::max(largest, sum_size + static_cast<double>(chains));
+  }
+  while (std::ldexp(largest, -view_.shift) > kLargestWord - 1.0) ++view_.shift;
+  view_.rounding = view_.shift > 0 ? 1 << (view_.shift - 1) : 0;
+  largest_a_ = kLargestWord;
+  for (int t = 0; t < count_; ++t) {
+    steps_[t] = std::ldexp(steps_[t], view_.shift);
+    lookup_error_sum_ += errors[t] + 0.5 * steps_[t];
+    start32_[t] += view_.rounding;
+  }
+  const int per_nibble = 4 / codec_.nbits, mask = (1 << codec_.nbits) - 1;
+  weights_ = make_aligned<uint8_t>(256);
+  std::copy_n(lattice.weights, 256, weights_.get());
+  for (int i = 0; codec_.nbits < 8 && i < 16 * per_nibble; ++i) {
+    weights_[i] = lattice.weights[(i % 16) >> (i / 16 * codec_.nbits) & mask];
+  }
+  view_.query = query_.get();
+  view_.start32 = start32_.get();
+  view_.start16 = start16_.get();
+  view_.weights = weights_.get();
+}
+
+void Tile::convert_centroid_scores(const float* scores, int64_t centroid_count, int64_t stride) {
+  const int columns = view_.columns;
+  centroid_scores_ = make_aligned<int16_t>(centroid_count * columns);
+  view_.centroid_scores = centroid_scores_.get();
+  int tokens[32] = {};
+  float factors[32] = {};
+  for (int c = 0; c < columns; ++c) {
+    const int token = token_of_column(c);
+    if (token >= count_ || rho_ * steps_[token] == 0.0) continue;
+    tokens[c] = token;
+    factors[c] = static_cast<float>(1.0 / (rho_ * steps_[token]));
+  }
+  // 1.5 * 2^23 has a last place of 1: adding it rounds to the nearest integer, whose low bits are then the i16.
+  const float round_to_integer = 12582912.0f;
+  for (int64_t k = 0; k < centroid_count; ++k) {
+    const float* from = scores + k * stride;
+    int16_t* to = centroid_scores_.get() + k * columns;
+    for (int c = 0; c < columns; ++c) {
+      to[c] = static_cast<int16_t>(std::bit_cast<uint32_t>(from[tokens[c]] * factors[c] + round_to_integer));
+    }
+  }
+}
+
+// u of the proof: the value of 1 of the result, in steps.
+double Tile::step_of_scale(double max_sigma, double norm) const {
+  const double multipliers = std::max(rho_, max_sigma) * norm * kWordScale / (kLargestWord - 1.0);
+  const double results = ((kLargestWord - 1.0) * rho_ + largest_a_ * max_sigma) * norm / (kLargestWord - 3.0);
+  return std::max(multipliers, results);
+}
+
+TokenScale Tile::scale(float max_sigma, float max_norm) const {
+  const double u = step_of_scale(max_sigma, max_norm * norm_scale_);
+  const double per_norm = u > 0 ? norm_scale_ * kWordScale / u : 0.0;
+  return {max_norm, max_sigma, static_cast<float>(per_norm * rho_), static_cast<float>(per_norm),
+          static_cast<float>(u)};
+}
+
+double Tile::error_bound(float max_sigma, float max_norm, int query_tokens) const {
+  const double norm = max_norm * norm_scale_;
+  const double u = step_of_scale(max_sigma, norm);
+  const double operations = static_cast<double>(codec_.dim) + 2.0 * query_tokens + 32.0;  // of fp32, one after another
+  return norm * max_sigma * lookup_error_sum_ + 0.51 * norm * rho_ * step_sum_ + 2.02 * u * step_sum_ +
+         0x1p-24 * operations * norm * (score_sum_ + max_sigma * product_sum_);
+}
+
+}  // namespace jcb::maxsim

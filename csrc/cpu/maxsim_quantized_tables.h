@@ -1,0 +1,102 @@
+// Tables of one tile of query tokens, and the proof of how far they are from fp32.
+//
+// Notation, for query token q of a tile: S its largest |centroid score|; A the i16 that a kernel computes for a document
+// token; step the value of 1 in A; N the largest norm (times norm_scale) and G the largest sigma of a segment.
+//
+//   <q, levels[code]>   = step * A + e1              |e1| <= lookup_error, for any code: see the builders
+//   S[id][q]            = step * rho * S16 + e2      |e2| <= 0.51 step rho, and rho makes |S16| <= 32766
+//   norm * rho * 2^15   = u * m1 + e3                |e3| <= 0.51 u
+//   norm * sigma * 2^15 = u * m2 + e4                |e4| <= 0.51 u
+//   R(x * y)            = x * y / 2^15 + e5          |e5| <= 0.5, once for S16 * m1 and once for A * m2
+//
+// The 0.01 covers fp32 arithmetic where the i16 are made: three roundings of 2^-24 relative to at most 2^15. So
+//
+//   step * u * (R(S16 m1) + R(A m2)) = norm * (S[id][q] + sigma * <q, levels[code]>) + e,
+//   |e| <= N G lookup_error + 0.51 N step rho + step u (0.51 + 0.51 + 0.5 + 0.5)
+//
+// where |S16|, |A| <= 2^15 was used. No i16 overflows, because u is chosen such that m1, m2 <= 32767 and
+// (32766 rho + largest_a G) N / u + 3 <= 32767. A maximum moves by no more than its members, so the bound of a document
+// is the sum over q. The exact form and the last sums are fp32 themselves: n operations one after another are off by at
+// most n 2^-24 times the sum of the sizes, to first order; error_bound() counts D + 2 query_tokens + 32 of them, where
+// the two forms together make D + 2 query_tokens + 20 at most.
+//
+// rho, u and the shift are common to a tile: the loop then needs one multiplier per token and operand. Tokens of a tile
+// have steps of their own, so one of small norm keeps its precision.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "cpu/maxsim_quantized.h"
+
+namespace jcb::maxsim {
+
+struct FreeAligned {
+  void operator()(void* memory) const;
+};
+template <class T>
+using AlignedArray = std::unique_ptr<T[], FreeAligned>;  // at a multiple of 64 bytes, zeroed
+
+void* allocate_aligned(int64_t bytes);
+template <class T>
+AlignedArray<T> make_aligned(int64_t count) {
+  return AlignedArray<T>(static_cast<T*>(allocate_aligned(count * static_cast<int64_t>(sizeof(T)))));
+}
+
+// The level table of a codec as u8: level = unit * weight + low, within `error`. Any table will do; `largest` weight.
+struct LevelLattice {
+  LevelLattice(const CodecView& codec, const DotLimits& limits);
+
+  double unit = 1.0, low = 0.0, error = 0.0;
+  double largest_level = 0.0;   // of |level|
+  double largest_weight = 0.0;  // of |weight + low / unit|
+  uint8_t weights[256] = {};
+};
+
+// Query tokens of one tile. largest_scores: [count], at least the largest |centroid score| of each.
+struct TileTokens {
+  const float* queries;  // [count, D]
+  int count;
+  const double* largest_scores;
+};
+
+class Tile {
+ public:
+  // columns: 16 or 32, at least tokens.count. Families look-up need `codec` alone, kDot the lattice too.
+  Tile(Family family, int columns, const CodecView& codec, const LevelLattice& lattice, const DotLimits& limits,
+       const TileTokens& tokens);
+
+  // scores: [K][stride], the first token of this tile.
+  void convert_centroid_scores(const float* scores, int64_t centroid_count, int64_t stride);
+
+  const FastTile& view() const { return view_; }
+  TokenScale scale(float max_sigma, float max_norm) const;
+  // This tile's part of the bound of a query of that many tokens.
+  double error_bound(float max_sigma, float max_norm, int query_tokens) const;
+
+ private:
+  int token_of_column(int column) const;
+  void build_row_bytes(const TileTokens& tokens);
+  void build_row_words(const TileTokens& tokens);
+  void build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens);
+  double step_of_scale(double max_sigma, double norm) const;
+
+  CodecView codec_;
+  FastTile view_{};
+  int count_;
+  double norm_scale_;
+  double rho_ = 0.0;
+  double largest_a_ = 0.0;
+  double step_sum_ = 0.0;
+  double lookup_error_sum_ = 0.0;
+  double score_sum_ = 0.0;     // of largest |centroid score|
+  double product_sum_ = 0.0;   // of largest |<q, levels[code]>|
+  std::vector<double> steps_;  // [columns], by token
+  AlignedArray<uint8_t> rows_;
+  AlignedArray<int8_t> query_;
+  AlignedArray<int16_t> start_, start16_, centroid_scores_;
+  AlignedArray<int32_t> start32_;
+  AlignedArray<uint8_t> weights_;
+  AlignedArray<float> column_steps_;
+};
+
+}  // namespace jcb::maxsim

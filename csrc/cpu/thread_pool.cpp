@@ -1,0 +1,179 @@
+#include "jcb/thread_pool.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace jcb {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+int usable_processors() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) return CPU_COUNT(&allowed);
+  const unsigned count = std::thread::hardware_concurrency();
+  return count == 0 ? 1 : static_cast<int>(count);
+}
+
+int default_threads() {
+  const char* text = std::getenv("JCB_THREADS");
+  if (text == nullptr || *text == '\0') return usable_processors();
+  int threads = 0;
+  const char* end = text + std::strlen(text);
+  const auto [stop, error] = std::from_chars(text, end, threads);
+  if (error != std::errc() || stop != end || threads < 1 || threads > kMaxThreads) {
+    throw std::invalid_argument("JCB_THREADS is \"" + std::string(text) + "\"; allowed is a number from 1 to 1024");
+  }
+  return threads;
+}
+
+// One call of for_each. Lives until the last thread that saw it lets go of it; `run` is only touched by a thread that
+// claimed an item, and for_each does not return before all claimed items are completed.
+struct Job {
+  const std::function<void(int64_t)>* run;
+  int64_t items;
+  std::atomic<int64_t> next{0};
+  std::atomic<int64_t> completed{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;
+  std::mutex mutex;
+  std::condition_variable all_completed;
+
+  bool exhausted() const { return next.load(std::memory_order_relaxed) >= items; }
+
+  void work() {
+    int64_t done = 0;
+    for (int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1), ++done) {
+      if (failed.load(std::memory_order_relaxed)) continue;
+      try {
+        (*run)(item);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (!failed.exchange(true)) error = std::current_exception();
+      }
+    }
+    if (done > 0 && completed.fetch_add(done) + done == items) {
+      const std::lock_guard lock(mutex);
+      all_completed.notify_all();
+    }
+  }
+
+  void wait() {
+    std::unique_lock lock(mutex);
+    all_completed.wait(lock, [this] { return completed.load() == items; });
+  }
+};
+
+}  // namespace
+
+// The threads of one process. A fork leaves the child a copy of this memory and none of the threads.
+struct ThreadPool::Workers {
+  explicit Workers(int count) : process(getpid()) {
+    threads.reserve(count);
+    try {
+      for (int i = 0; i < count; ++i) threads.emplace_back([this] { serve(); });
+    } catch (...) {
+      stop();
+      throw;
+    }
+  }
+
+  ~Workers() { stop(); }
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    job_added.notify_all();
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  void serve() {
+    std::unique_lock lock(mutex);
+    while (true) {
+      job_added.wait(lock, [this] { return stopping || !jobs.empty(); });
+      if (stopping) return;
+      const std::shared_ptr<Job> job = jobs.front();
+      if (job->exhausted()) {
+        jobs.pop_front();
+        continue;
+      }
+      lock.unlock();
+      job->work();
+      lock.lock();
+    }
+  }
+
+  void add(const std::shared_ptr<Job>& job) {
+    {
+      const std::lock_guard lock(mutex);
+      jobs.push_back(job);
+    }
+    job_added.notify_all();
+  }
+
+  void remove(const std::shared_ptr<Job>& job) {
+    const std::lock_guard lock(mutex);
+    std::erase(jobs, job);
+  }
+
+  const pid_t process;
+  std::mutex mutex;
+  std::condition_variable job_added;
+  std::deque<std::shared_ptr<Job>> jobs;
+  bool stopping = false;
+  std::vector<std::thread> threads;
+};
+
+ThreadPool::ThreadPool(int threads) : threads_(threads == 0 ? default_threads() : threads) {
+  if (threads_ < 1 || threads_ > kMaxThreads) {
+    throw std::invalid_argument("threads is " + std::to_string(threads) + "; allowed is a number from 1 to 1024");
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  Workers* workers = workers_.load();
+  // A forked child cannot join threads that it does not have; it leaves the copy of their state alone.
+  if (workers != nullptr && workers->process == getpid()) delete workers;
+}
+
+ThreadPool::Workers& ThreadPool::workers() const {
+  Workers* current = workers_.load();
+  if (current != nullptr && current->process == getpid()) return *current;
+  auto fresh = std::make_unique<Workers>(threads_ - 1);
+  if (workers_.compare_exchange_strong(current, fresh.get())) return *fresh.release();
+  return *current;  // another thread of this process was quicker
+}
+
+void ThreadPool::for_each(int64_t items, const std::function<void(int64_t)>& run) const {
+  if (items <= 1 || threads_ == 1) {
+    for (int64_t item = 0; item < items; ++item) run(item);
+    return;
+  }
+  auto job = std::make_shared<Job>();
+  job->run = &run;
+  job->items = items;
+  Workers& helpers = workers();
+  helpers.add(job);
+  job->work();
+  helpers.remove(job);
+  job->wait();
+  if (job->failed) std::rethrow_exception(job->error);
+}
+
+}  // namespace jcb

@@ -1,0 +1,26 @@
+// Which instructions the kernels use: chosen once, at run time, by what the processor and the system support.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+namespace jcb {
+
+enum class InstructionSet { kScalar, kAvx2, kAvx512 };
+
+// Asked for by name and not there. The binding turns it into jcb_engine.errors.BackendUnavailableError.
+struct Unavailable : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// scalar: always. avx2: AVX2, FMA, F16C, BMI2. avx512: F, BW, DQ, VL and VNNI besides. Each with the system's support
+// for the registers.
+bool supports(InstructionSet set);
+
+const char* name_of(InstructionSet set);
+
+// The set of that name; an empty name means the environment's JCB_SIMD, and without that the widest one supported.
+// Throws std::invalid_argument on an unknown name and Unavailable where the processor lacks the set: there is no
+// falling back from a choice.
+InstructionSet choose_instruction_set(const std::string& name);
+
+}  // namespace jcb

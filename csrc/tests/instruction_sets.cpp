@@ -1,0 +1,41 @@
+#include "tests/instruction_sets.h"
+
+#include <cstdio>
+
+#include "jcb/instruction_set.h"
+
+namespace jcb {
+#if defined(JCB_HAVE_SIMDE)
+std::unique_ptr<PreparedQueries> prepare_queries_avx2_emulated(const CodecView&, const float*, const int64_t*, int64_t,
+                                                               const float*);
+std::unique_ptr<PreparedQueries> prepare_queries_avx512_emulated(const CodecView&, const float*, const int64_t*,
+                                                                 int64_t, const float*);
+#endif
+}  // namespace jcb
+
+namespace jcb::tests {
+
+std::vector<Build> available_builds() {
+  std::vector<Build> builds{{"scalar", prepare_queries_scalar}};
+#if defined(__x86_64__)
+  if (supports(InstructionSet::kAvx2)) {
+    builds.push_back({"avx2", prepare_queries_avx2});
+  } else {
+    std::printf("avx2 skipped: this processor has no AVX2\n");
+  }
+  if (supports(InstructionSet::kAvx512)) {
+    builds.push_back({"avx512", prepare_queries_avx512});
+  } else {
+    std::printf("avx512 skipped: this processor has no AVX-512 with VNNI\n");
+  }
+#endif
+#if defined(JCB_HAVE_SIMDE)
+  builds.push_back({"avx2 over SIMDe", prepare_queries_avx2_emulated});
+  builds.push_back({"avx512 over SIMDe", prepare_queries_avx512_emulated});
+#else
+  std::printf("avx2 and avx512 over SIMDe skipped: SIMDe headers not found\n");
+#endif
+  return builds;
+}
+
+}  // namespace jcb::tests

@@ -1,0 +1,19 @@
+// The builds of maxsim_quantized that this test program can run.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "jcb/maxsim_quantized.h"
+
+namespace jcb::tests {
+
+struct Build {
+  std::string name;
+  PrepareQueriesFunction prepare;
+};
+
+// Scalar; AVX2 and AVX-512 where this processor has them; both over SIMDe where that was there at build time. Says
+// which are missing.
+std::vector<Build> available_builds();
+
+}  // namespace jcb::tests

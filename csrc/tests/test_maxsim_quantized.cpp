@@ -1,0 +1,343 @@
+// Promises of jcb/maxsim_quantized.h, for every build of it that can run here.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <thread>
+
+#include "jcb/half.h"
+#include "jcb/maxsim_quantized.h"
+#include "tests/check.h"
+#include "tests/corpus.h"
+#include "tests/instruction_sets.h"
+
+namespace jcb::tests {
+namespace {
+
+const std::vector<int64_t> kDocumentLengths{1, 0, 7, 64, 65, 3, 130, 0, 12, 1};
+const std::vector<int64_t> kQueryLengths{1, 8, 0, 16, 20, 32, 33, 64, 300};
+
+std::unique_ptr<PreparedQueries> prepare(const Build& build, const Corpus& corpus, const Queries& queries) {
+  return build.prepare(corpus.codec(), queries.vectors.data(), queries.offsets.data(),
+                       static_cast<int64_t>(queries.offsets.size()) - 1, queries.centroid_scores.data());
+}
+
+std::vector<float> score(const PreparedQueries& prepared, const Corpus& corpus, int64_t query, bool fast) {
+  std::vector<float> scores(corpus.all_documents.size(), NAN);
+  const auto call = fast ? &PreparedQueries::score_fast : &PreparedQueries::score_exact;
+  (prepared.*call)(corpus.segment(), query, corpus.all_documents.data(), static_cast<int64_t>(scores.size()),
+                   scores.data());
+  return scores;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+float bound_of(const PreparedQueries& prepared, const Corpus& corpus, int64_t query) {
+  const SegmentView segment = corpus.segment();
+  return prepared.error_bound(query, segment.max_sigma, segment.max_norm);
+}
+
+// Fast within its bound of exact, exact within 1e-4 of double precision, per unit of query and document norm and per 32
+// query tokens.
+void check_scores(const Build& build, const Corpus& corpus, const Queries& queries, double unit) {
+  const auto prepared = prepare(build, corpus, queries);
+  for (int64_t query = 0; query < prepared->query_count(); ++query) {
+    const int64_t tokens = queries.offsets[query + 1] - queries.offsets[query];
+    const std::vector<float> fast = score(*prepared, corpus, query, true);
+    const std::vector<float> exact = score(*prepared, corpus, query, false);
+    const float bound = bound_of(*prepared, corpus, query);
+    for (const uint32_t document : corpus.all_documents) {
+      const double truth = reference_score(corpus, queries, query, document);
+      if (corpus.doc_offsets[document] == corpus.doc_offsets[document + 1]) {
+        JCB_CHECK(fast[document] == -INFINITY && exact[document] == -INFINITY, "%s", build.name.c_str());
+        continue;
+      }
+      JCB_CHECK(std::fabs(exact[document] - truth) <= 1e-4 * unit * std::max(1.0, tokens / 32.0), "%s, %lld dims, %d bits, %lld query tokens: %.6f, %.6f",
+                build.name.c_str(), static_cast<long long>(corpus.options.dim), corpus.options.nbits,
+                static_cast<long long>(tokens), exact[document], truth);
+      JCB_CHECK(std::fabs(fast[document] - exact[document]) <= bound,
+                "%s, %lld dims, %d bits, %lld query tokens: fast %.6f, exact %.6f, bound %.6f", build.name.c_str(),
+                static_cast<long long>(corpus.options.dim), corpus.options.nbits, static_cast<long long>(tokens),
+                fast[document], exact[document], bound);
+    }
+    JCB_CHECK(tokens > 0 || (fast[0] == 0.0f && exact[0] == 0.0f && bound <= 1e-30f), "%s", build.name.c_str());
+  }
+}
+
+void test_agrees_with_double_precision(const std::vector<Build>& builds) {
+  for (const int nbits : {1, 2, 4, 8}) {
+    for (const int64_t dim : {1, 16, 48, 64, 96, 100, 128, 384}) {
+      CorpusOptions options{.dim = dim, .nbits = nbits, .document_lengths = kDocumentLengths};
+      options.wide_ids = dim % 3 == 0;
+      options.seed = static_cast<uint64_t>(dim) * 10 + nbits;
+      const Corpus corpus(options);
+      const Queries queries(corpus, kQueryLengths, options.seed + 1);
+      for (const Build& build : builds) check_scores(build, corpus, queries, 1.0);
+    }
+  }
+}
+
+void test_any_level_table_and_scale(const std::vector<Build>& builds) {
+  const std::vector<std::vector<float>> tables{{0.0f, 0.0f, 0.0f, 0.0f},         {-3.0f, -0.1f, 0.2f, 0.9f},
+                                               {5.0f, 6.0f, 7.0f, 9.5f},         {-1e-6f, 0.0f, 0.0f, 1e-6f},
+                                               {2.0f, 2.0f, 2.0f, 2.0f},         {0.3f, -0.7f, 1.1f, -0.2f}};
+  for (const auto& levels : tables) {
+    for (const float norm : {1.0f, 37.0f, 0.001f}) {
+      CorpusOptions options{.dim = 52, .nbits = 2, .document_lengths = kDocumentLengths, .levels = levels};
+      options.norm = norm;
+      options.norm_scale = norm > 1.0f ? 64.0f : 1.0f;
+      const Corpus corpus(options);
+      const Queries queries(corpus, {20, 5}, 5, 3.0f);
+      for (const Build& build : builds) check_scores(build, corpus, queries, 3.0 * norm + 0.01);
+    }
+  }
+}
+
+void test_queries_of_very_different_norms(const std::vector<Build>& builds) {
+  for (const int nbits : {1, 2, 4, 8}) {
+    const Corpus corpus({.dim = 64, .nbits = nbits, .document_lengths = kDocumentLengths});
+    Queries queries(corpus, {32, 12}, 9);
+    for (int64_t q = 0; q < queries.offsets.back(); ++q) {  // every third of zero norm, others over ten decades
+      const float factor = q % 3 == 0 ? 0.0f : std::pow(10.0f, static_cast<float>(q % 11) - 9.0f);
+      for (int d = 0; d < 64; ++d) queries.vectors[q * 64 + d] *= factor;
+    }
+    queries.score_centroids(corpus);
+    for (const Build& build : builds) check_scores(build, corpus, queries, 10.0);
+  }
+}
+
+// Coordinate ascent on the codes of a one-token document, for a query of one vector many times over: it reaches the worst
+// case of all query tokens at once. Prints bound over largest error.
+void test_bound_holds_for_adversarial_codes(const std::vector<Build>& builds) {
+  std::map<std::string, double> tightest;
+  for (const Build& build : builds) {
+    for (const int nbits : {1, 2, 4, 8}) {
+      for (const int64_t query_tokens : {16, 32}) {
+        for (const int64_t dim : {100, 128}) {
+          double bound = 0.0, largest = 0.0;
+          for (const int sign : {-1, 1}) {
+            const int variants = 16;
+            const std::vector<int64_t> one_each(variants, 1);
+            Corpus corpus({.dim = dim, .nbits = nbits, .centroid_count = 4, .document_lengths = one_each});
+            std::fill(corpus.sigmas.begin(), corpus.sigmas.end(), float_to_half(0.04f));
+            std::fill(corpus.norms.begin(), corpus.norms.end(), float_to_half(1.0f));
+            std::fill(corpus.ids_16.begin(), corpus.ids_16.end(), 0);
+            Queries queries(corpus, {query_tokens}, 77 + static_cast<uint64_t>(sign));
+            for (int64_t q = 1; q < query_tokens; ++q) {
+              std::copy_n(queries.vectors.begin(), dim, queries.vectors.begin() + q * dim);
+            }
+            queries.score_centroids(corpus);
+            const auto prepared = prepare(build, corpus, queries);
+            bound = std::max(bound, static_cast<double>(bound_of(*prepared, corpus, 0)));
+            const int64_t bytes = corpus.codec().code_bytes();
+            std::vector<uint8_t> code(corpus.codes.begin(), corpus.codes.begin() + bytes);
+            std::mt19937 random(3);
+            for (int sweep = 0; sweep < 2; ++sweep) {
+              for (int64_t nibble = 0; nibble < (nbits == 8 ? bytes : 2 * bytes); ++nibble) {
+                for (int v = 0; v < variants; ++v) {
+                  std::copy(code.begin(), code.end(), corpus.codes.begin() + v * bytes);
+                  uint8_t& byte = corpus.codes[v * bytes + (nbits == 8 ? nibble : nibble / 2)];
+                  if (nbits < 8) byte = static_cast<uint8_t>(nibble % 2 ? (byte & 15) | v << 4 : (byte & 0xf0) | v);
+                  if (nbits == 8 && v > 0) byte = static_cast<uint8_t>(v == 1 ? 0 : v == 2 ? 255 : random());
+                }
+                const auto fast = score(*prepared, corpus, 0, true), exact = score(*prepared, corpus, 0, false);
+                int best = 0;
+                for (int v = 0; v < variants; ++v) {
+                  if (sign * (fast[v] - exact[v]) > sign * (fast[best] - exact[best])) best = v;
+                  largest = std::max(largest, std::fabs(static_cast<double>(fast[v]) - exact[v]));
+                }
+                code.assign(corpus.codes.begin() + best * bytes, corpus.codes.begin() + (best + 1) * bytes);
+              }
+            }
+          }
+          JCB_CHECK(largest <= bound, "%s %d bits: %.6f above %.6f", build.name.c_str(), nbits, largest, bound);
+          if (dim == 128) {
+            std::printf("%-18s %d bits, %2lld query tokens: bound %.4f, largest error found %.4f, ratio %.2f\n",
+                        build.name.c_str(), nbits, static_cast<long long>(query_tokens), bound, largest, bound / largest);
+          }
+        }
+      }
+    }
+  }
+}
+
+void test_bound_holds_without_centroid_scores(const std::vector<Build>& builds) {
+  const Corpus corpus({.document_lengths = kDocumentLengths});
+  const Queries queries(corpus, {20, 7}, 3);
+  for (const Build& build : builds) {
+    const auto with = prepare(build, corpus, queries);
+    const auto without = build.prepare(corpus.codec(), queries.vectors.data(), queries.offsets.data(), 2, nullptr);
+    for (const int64_t query : {0, 1}) {
+      const float bound = bound_of(*with, corpus, query), other = bound_of(*without, corpus, query);
+      JCB_CHECK(other >= bound && other <= 2 * bound, "%s: %f, %f", build.name.c_str(), other, bound);
+    }
+    JCB_CHECK(throws<std::logic_error>([&] { score(*without, corpus, 0, true); }), "%s", build.name.c_str());
+  }
+}
+
+// Integers until the last sum: scalar and AVX2 agree to the bit; emulation changes nothing at all.
+void test_same_bits_everywhere(const std::vector<Build>& builds) {
+  for (const int nbits : {1, 2, 4, 8}) {
+    for (const int64_t dim : {48, 128}) {
+      const Corpus corpus({.dim = dim, .nbits = nbits, .document_lengths = kDocumentLengths});
+      const Queries queries(corpus, {20, 9, 40}, 4);
+      std::map<std::string, std::vector<float>> fast, exact;
+      for (const Build& build : builds) {
+        const auto prepared = prepare(build, corpus, queries);
+        for (const int64_t query : {0, 1, 2}) {
+          const auto fast_scores = score(*prepared, corpus, query, true);
+          const auto exact_scores = score(*prepared, corpus, query, false);
+          JCB_CHECK(same_bits(fast_scores, score(*prepared, corpus, query, true)), "%s", build.name.c_str());
+          fast[build.name].insert(fast[build.name].end(), fast_scores.begin(), fast_scores.end());
+          exact[build.name].insert(exact[build.name].end(), exact_scores.begin(), exact_scores.end());
+        }
+      }
+      if (fast.contains("avx2")) JCB_CHECK(same_bits(fast["avx2"], fast["scalar"]), "%d bits", nbits);
+      for (const std::string name : {"avx2", "avx512"}) {
+        if (!fast.contains(name) || !fast.contains(name + " over SIMDe")) continue;
+        JCB_CHECK(same_bits(fast[name], fast[name + " over SIMDe"]), "%s %d bits", name.c_str(), nbits);
+        JCB_CHECK(same_bits(exact[name], exact[name + " over SIMDe"]), "%s %d bits", name.c_str(), nbits);
+      }
+    }
+  }
+}
+
+void test_same_bits_from_many_threads(const std::vector<Build>& builds) {
+  const Corpus corpus({.document_lengths = kDocumentLengths});
+  const Queries queries(corpus, {20, 20, 9}, 4);
+  for (const Build& build : builds) {
+    const auto alone = prepare(build, corpus, queries), shared = prepare(build, corpus, queries);
+    std::vector<std::vector<float>> results(8);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&, i] { results[i] = score(*shared, corpus, i % 3, i % 2 == 0); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (int i = 0; i < 8; ++i) {
+      JCB_CHECK(same_bits(results[i], score(*alone, corpus, i % 3, i % 2 == 0)), "%s", build.name.c_str());
+    }
+  }
+}
+
+void test_zero_norms_and_residuals(const std::vector<Build>& builds) {
+  for (const int nbits : {1, 2, 4, 8}) {
+    Corpus corpus({.nbits = nbits, .document_lengths = kDocumentLengths});
+    for (size_t t = 0; t < corpus.norms.size(); t += 2) corpus.norms[t] = 0;
+    for (size_t t = 0; t < corpus.sigmas.size(); t += 3) corpus.sigmas[t] = 0;
+    const Queries queries(corpus, {20, 9}, 4);
+    for (const Build& build : builds) {
+      check_scores(build, corpus, queries, 2.0);
+      const auto prepared = prepare(build, corpus, queries);
+      const float alone = score(*prepared, corpus, 0, true)[0];  // document 0 is one token, of norm zero
+      JCB_CHECK(alone == 0.0f, "%s: %f", build.name.c_str(), alone);
+    }
+    std::fill(corpus.norms.begin(), corpus.norms.end(), 0);
+    for (const Build& build : builds) check_scores(build, corpus, queries, 1e-3);
+  }
+}
+
+void test_scalars_above_the_largest_are_clamped(const std::vector<Build>& builds) {
+  Corpus corpus({.document_lengths = {30}});
+  SegmentView segment = corpus.segment();
+  const Queries queries(corpus, {20}, 4);
+  for (const Build& build : builds) {
+    const auto prepared = prepare(build, corpus, queries);
+    Corpus damaged = corpus;
+    damaged.norms[3] = 0x7bff;   // 65504
+    damaged.sigmas[5] = 0x7c00;  // infinity
+    damaged.norms[6] = 0xbc00;   // -1
+    segment.norms = damaged.norms.data();
+    segment.sigmas = damaged.sigmas.data();
+    const uint32_t document = 0;
+    float fast = NAN, exact = NAN;
+    prepared->score_fast(segment, 0, &document, 1, &fast);
+    prepared->score_exact(segment, 0, &document, 1, &exact);
+    JCB_CHECK(std::fabs(fast - exact) <= prepared->error_bound(0, segment.max_sigma, segment.max_norm), "%s: %f %f",
+              build.name.c_str(), fast, exact);
+    damaged.norms[7] = damaged.sigmas[8] = 0x7e00;  // NaN: any score, but no reading elsewhere
+    prepared->score_fast(segment, 0, &document, 1, &fast);
+    prepared->score_exact(segment, 0, &document, 1, &exact);
+  }
+}
+
+void test_damaged_numbers_are_refused(const std::vector<Build>& builds) {
+  for (const bool wide : {false, true}) {
+    const Corpus sound({.document_lengths = {5, 70, 5}, .wide_ids = wide});
+    const Queries queries(sound, {20, 9}, 4);
+    for (const Build& build : builds) {
+      const auto prepared = prepare(build, sound, queries);
+      const auto refused = [&](const SegmentView& segment, uint32_t document) {
+        float result = 0.0f;
+        return throws<CorruptIndex>([&] { prepared->score_fast(segment, 0, &document, 1, &result); }) &&
+               throws<CorruptIndex>([&] { prepared->score_fast(segment, 1, &document, 1, &result); }) &&
+               throws<CorruptIndex>([&] { prepared->score_exact(segment, 0, &document, 1, &result); });
+      };
+      JCB_CHECK(refused(sound.segment(), 3), "%s", build.name.c_str());
+      for (const int64_t offset : {int64_t{-1}, int64_t{81}, std::numeric_limits<int64_t>::min(),
+                                   std::numeric_limits<int64_t>::max()}) {
+        Corpus damaged = sound;
+        damaged.doc_offsets[1] = offset;
+        JCB_CHECK(refused([&] { SegmentView view = damaged.segment(); view.tokens = 80; return view; }(), 0),
+                  "%s: %lld", build.name.c_str(), static_cast<long long>(offset));
+      }
+      Corpus damaged = sound;
+      (wide ? damaged.ids_32[70] : reinterpret_cast<uint32_t&>(damaged.ids_32.emplace_back())) = 64;
+      if (!wide) damaged.ids_16[70] = 64;
+      JCB_CHECK(refused(damaged.segment(), 1), "%s", build.name.c_str());
+    }
+  }
+}
+
+void test_arguments_out_of_range_are_refused(const std::vector<Build>& builds) {
+  const Corpus corpus({.document_lengths = {5}});
+  const std::vector<float> vectors(2000 * 128);
+  const int64_t offsets[2] = {0, 1025};
+  for (const Build& build : builds) {
+    const auto refused = [&](const CodecView& codec, int64_t tokens) {
+      const int64_t query_offsets[2] = {0, tokens};
+      return throws<std::invalid_argument>(
+          [&] { build.prepare(codec, vectors.data(), query_offsets, 1, vectors.data()); });
+    };
+    CodecView codec = corpus.codec();
+    JCB_CHECK(refused(codec, offsets[1]), "%s", build.name.c_str());
+    codec.nbits = 16;
+    JCB_CHECK(refused(codec, 1), "%s", build.name.c_str());
+    codec.nbits = 2, codec.dim = 5000;
+    JCB_CHECK(refused(codec, 1), "%s", build.name.c_str());
+  }
+}
+
+void test_largest_sizes(const std::vector<Build>& builds) {
+  for (const int nbits : {1, 2, 4, 8}) {
+    const Corpus corpus({.dim = 4096, .nbits = nbits, .centroid_count = 4, .document_lengths = {2, 1}});
+    const Queries queries(corpus, {20, 3}, 4);
+    for (const Build& build : builds) check_scores(build, corpus, queries, 1.0);
+  }
+  const Corpus corpus({.dim = 8, .document_lengths = {2, 1}});
+  const Queries queries(corpus, {1024}, 4);
+  for (const Build& build : builds) check_scores(build, corpus, queries, 3.0);
+}
+
+}  // namespace
+}  // namespace jcb::tests
+
+int main() {
+  using namespace jcb::tests;
+  const std::vector<Build> builds = available_builds();
+  test_agrees_with_double_precision(builds);
+  test_any_level_table_and_scale(builds);
+  test_queries_of_very_different_norms(builds);
+  test_bound_holds_for_adversarial_codes(builds);
+  test_bound_holds_without_centroid_scores(builds);
+  test_same_bits_everywhere(builds);
+  test_same_bits_from_many_threads(builds);
+  test_zero_norms_and_residuals(builds);
+  test_scalars_above_the_largest_are_clamped(builds);
+  test_damaged_numbers_are_refused(builds);
+  test_arguments_out_of_range_are_refused(builds);
+  test_largest_sizes(builds);
+  return report("maxsim_quantized");
+}

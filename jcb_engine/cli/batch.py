@@ -1,0 +1,87 @@
+"""`jcb-search batch`: many queries -> a TREC run, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from jcb_engine.cli.numbers import count_text
+from jcb_engine.cli.opening import Opening, opened
+from jcb_engine.cli.queries import BatchQuery, check_run_word, read_queries
+from jcb_engine.cli.running import warn
+from jcb_engine.cli.trec_run import run_lines
+from jcb_engine.errors import InputError, JcbError
+from jcb_engine.search import Searcher
+
+# Queries encoded and searched together: enough to share the work, few enough for output to come early.
+_QUERIES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """What the command line asked for. output: None is standard output."""
+
+    opening: Opening
+    queries: str
+    k: int
+    output: Path | None
+    tag: str
+    format: str | None
+    exact: bool
+
+
+def batch(request: BatchRequest) -> None:
+    """Search for every query and write the run. All queries are read, and refused if need be, before the first."""
+    check_run_word(request.tag, "--tag")
+    queries = read_queries(request.queries, request.format)
+    searcher = opened(request.opening).searcher
+    cut = 0
+    with _written(request.output) as out:
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            cut += _write(searcher, queries[start : start + _QUERIES_AT_ONCE], request, out)
+    if cut:
+        warn(f"{count_text(cut, 'query')} longer than the encoder takes, cut".replace("querys", "queries"))
+
+
+def _write(searcher: Searcher, queries: list[BatchQuery], request: BatchRequest, out: TextIO) -> int:
+    """Search for some queries and write their lines; returns how many queries were cut."""
+    answers = searcher.search_batch([query.text for query in queries], request.k, exact=request.exact)
+    for query, hits in zip(queries, answers, strict=True):
+        for line in run_lines(query.id, hits, request.tag):
+            print(line, file=out)
+    return sum(hits.query_tokens_cut > 0 for hits in answers)
+
+
+@contextmanager
+def _written(path: Path | None) -> Iterator[TextIO]:
+    """A text file that appears under its name when all is written; None: standard output."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            yield file
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except JcbError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,182 @@
+"""`jcb-index`: build an index, look at it, check it. Heavy packages are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jcb_engine import __version__
+from jcb_engine.cli.numbers import parse_bytes
+from jcb_engine.cli.running import run
+from jcb_engine.errors import InputError
+
+PYTHON_DOCS = "python-docs"
+
+app = typer.Typer(
+    help="Build an index of texts, describe it, check it.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"jcb-engine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Build an index of texts, describe it, check it."""
+
+
+@app.command("build")
+def _build(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file (.jsonl, .tsv, .csv, also .gz; .parquet; .txt, .md, .html, .pdf), a BEIR folder, a folder of "
+            "files, or - for JSON lines from standard input. Left out with --from python-docs.",
+            show_default=False,
+        ),
+    ] = None,
+    index: Annotated[
+        str | None, typer.Argument(metavar="INDEX", help="The folder of the index to make.", show_default=False)
+    ] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FORMAT",
+            help="jsonl, tsv, csv, parquet, beir, folder or python-docs (the documentation of the standard library of "
+            "the running Python); guessed from the name when left out.",
+        ),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="mini, mini@VERSION, a folder, or a name on the hub such as lightonai/GTE-ModernColBERT-v1.",
+        ),
+    ] = "mini",
+    dim: Annotated[
+        int | None, typer.Option(metavar="D", help="Dimensions of a token vector; the model's default if left out.")
+    ] = None,
+    nbits: Annotated[
+        int | None, typer.Option(metavar="1|2|4|8|16", help="Bits per dimension; 16 is uncompressed.  [default: 4]")
+    ] = None,
+    centroids: Annotated[
+        int | None, typer.Option(metavar="K", help="Number of centroids; grows with the corpus if left out.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of the sample and the training.  [default: 0]")] = None,
+    max_ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Bound for what is held at once, such as 512MB.  [default: 2GiB]")
+    ] = None,
+    id_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Field of the id.  [default: _id, else id]")
+    ] = None,
+    title_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Field of the title.  [default: title, if there]")
+    ] = None,
+    text_field: Annotated[str | None, typer.Option(metavar="NAME", help="Field of the text.  [default: text]")] = None,
+    on_duplicate: Annotated[
+        str | None,
+        typer.Option(metavar="error|skip|last", help="What an id that came before does.  [default: error]"),
+    ] = None,
+    skip_bad: Annotated[int, typer.Option(metavar="N", help="Pass over as many bad lines, rows or files.")] = 0,
+    split_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Split texts into passages of N tokens; 0 keeps them whole.  [default: split a folder's files only]",
+        ),
+    ] = None,
+    split_overlap: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens that passages share.  [default: a fifth of a passage]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no report; warnings stay.")] = False,
+) -> None:
+    """Make an index of texts. Nothing is published unless all of it is."""
+    source, index = _source_and_index(source, index, format_name)
+
+    from jcb_engine.cli.build import BuildRequest, build
+    from jcb_engine.indexing.readers import Fields
+
+    options = {
+        "nbits": nbits,
+        "centroids": centroids,
+        "seed": seed,
+        "max_ram_bytes": None if max_ram is None else parse_bytes(max_ram),
+        "on_duplicate": on_duplicate,
+        "overwrite": overwrite,
+    }
+    build(
+        BuildRequest(
+            source=source,
+            index=Path(index),
+            format=format_name,
+            model=model,
+            dim=dim,
+            fields=Fields(id=id_field, title=title_field, text=text_field),
+            skip_bad=skip_bad,
+            options={name: value for name, value in options.items() if value is not None},
+            split_tokens=split_tokens,
+            split_overlap=split_overlap,
+            as_json=as_json,
+            quiet=quiet,
+        )
+    )
+
+
+def _source_and_index(source: str | None, index: str | None, format_name: str | None) -> tuple[str, str]:
+    """With python-docs there is no source: the one argument is the index."""
+    if format_name == PYTHON_DOCS and index is None:
+        source, index = PYTHON_DOCS, source
+    if source is None:
+        raise InputError("build needs a source and an index: jcb-index build SOURCE INDEX")
+    if index is None:
+        raise InputError(f"build needs a folder for the index: jcb-index build {source} INDEX")
+    return source, index
+
+
+@app.command("info")
+def _info(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what an index holds, what made it, and where its bytes go."""
+    from jcb_engine.cli.info import info
+
+    info(index, as_json=as_json)
+
+
+@app.command("verify")
+def _verify(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read every byte of an index and check it. Exit code: 0 sound, 1 damaged, 2 unreadable."""
+    from jcb_engine.cli.verify import verify_index
+
+    verify_index(index, as_json=as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run(app, "jcb-index", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

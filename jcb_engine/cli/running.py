@@ -1,0 +1,73 @@
+"""Running a command: errors become one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from jcb_engine.errors import JcbError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+USAGE_ERROR = 2
+
+# Unknown options, missing arguments and the like. typer exports only their subclass.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code. arguments: None takes those of the process."""
+    _print_anything()
+    try:
+        result = app(args=arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except JcbError as error:
+        return _failed(str(error), error.exit_code)
+    except _UsageError as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _failed(f"{message.rstrip('.?')}; see {name} --help", USAGE_ERROR)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return PIPE_CLOSED
+    return result if isinstance(result, int) else 0
+
+
+def warn(message: str) -> None:
+    """One line to stderr about something that is no error."""
+    print(f"warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _failed(message: str, exit_code: int) -> int:
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    return exit_code
+
+
+def _one_line(message: str) -> str:
+    return printable(" ".join(message.split()))
+
+
+def printable(text: str) -> str:
+    """Text without characters that steer a terminal: what was indexed may come from anywhere."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _print_anything() -> None:
+    """Print what the encoding of the terminal lacks as an escape instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Let the flush at exit go nowhere: the reader of the pipe has left."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,135 @@
+"""`jcb-search`: ask an index one question, or many for a TREC run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jcb_engine import __version__
+from jcb_engine.cli.running import run
+from jcb_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from jcb_engine.cli.opening import Opening
+
+app = typer.Typer(
+    help="Search an index of texts.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_Index = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
+_Exact = Annotated[bool, typer.Option("--exact", help="Score every document; slower, finds all there is to find.")]
+_Model = Annotated[str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")]
+_Backend = Annotated[str | None, typer.Option(metavar="cpu|reference", help="Kernels; the best here if left out.")]
+_Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"jcb-engine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Search an index of texts."""
+
+
+@app.command("query")
+def _query(
+    index: _Index,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The question, in quotes.")],
+    k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many hits.")] = 10,
+    exact: _Exact = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which query token matched which document token.")
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(metavar="parent", help="One hit per parent document: its best passage.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, timings included.")] = False,
+    model: _Model = None,
+    backend: _Backend = None,
+    threads: _Threads = None,
+) -> None:
+    """Print the best documents for a question."""
+    _check_k(k)
+    if not text.strip():
+        raise InputError("the query is blank; it needs at least one word")
+    if by not in (None, "parent"):
+        raise InputError(f"--by is '{by}'; it can be parent, or left out")
+
+    from jcb_engine.cli.query import QueryRequest, query
+
+    opening = _opening(index, model, backend, threads)
+    query(QueryRequest(opening, text, k, exact, explain, by == "parent", as_json))
+
+
+@app.command("batch")
+def _batch(
+    index: _Index,
+    queries: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUERIES",
+            help="A file of queries, also .gz, or - for standard input: JSON lines with _id or id and text, lines of "
+            "id<TAB>text, or one query a line (then numbered by line).",
+        ),
+    ],
+    k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many hits per query.")] = 100,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write; standard output if left out.")
+    ] = None,
+    tag: Annotated[str, typer.Option(metavar="NAME", help="Name of the run, its last column.")] = "jcb-engine",
+    format_name: Annotated[
+        str | None,
+        typer.Option("--from", metavar="jsonl|tsv|lines", help="Form of the queries; guessed from the first line."),
+    ] = None,
+    exact: _Exact = False,
+    model: _Model = None,
+    backend: _Backend = None,
+    threads: _Threads = None,
+) -> None:
+    """Write a TREC run: query id, Q0, document id, rank, score, tag.
+
+    Evaluation tools sort a run by score again, equal ones by document id. So that they see the order of the search,
+    equal scores are lowered by the least step of a 32-bit float that tells them apart.
+    """
+    _check_k(k)
+
+    from jcb_engine.cli.batch import BatchRequest, batch
+
+    opening = _opening(index, model, backend, threads)
+    batch(BatchRequest(opening, queries, k, output, tag, format_name, exact))
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise InputError(f"-k is {k}; it must be at least 1")
+
+
+def _opening(index: Path, model: str | None, backend: str | None, threads: int | None) -> Opening:
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads is {threads}; it must be at least 1, or left out for all processors")
+    from jcb_engine.cli.opening import Opening
+
+    return Opening(index, model, backend, threads)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run(app, "jcb-search", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""Vectors <-> centroid id, residual codes and two scalars per token."""
+
+from jcb_engine.codec.centroids import CentroidAssigner, default_centroid_count, train_centroids
+from jcb_engine.codec.residual import BIT_WIDTHS, EncodedTokens, ResidualCodec, train_codec
+
+__all__ = [
+    "BIT_WIDTHS",
+    "CentroidAssigner",
+    "EncodedTokens",
+    "ResidualCodec",
+    "default_centroid_count",
+    "train_centroids",
+    "train_codec",
+]

@@ -1,0 +1,188 @@
+"""The one encoder that the engine uses, whatever is behind it: input checked, output checked, blanks treated alike."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from jcb_engine.encoder.hub import HubAccess
+from jcb_engine.encoder.loading import load_model, load_record
+from jcb_engine.encoder.model import EncoderModel
+from jcb_engine.encoder.record import EncoderRecord
+from jcb_engine.encoder.tokens import Span, Token
+from jcb_engine.errors import EncoderMismatchError, InputError
+from jcb_engine.types import Int64Array, RaggedEmbeddings, TokenEncoder
+
+_Kind = Literal["query", "document"]
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+class Encoder:
+    """Texts -> token vectors.
+
+        encoder = Encoder("mini", dim=128)
+        vectors = encoder.encode_document(["one text", "another"])      # RaggedEmbeddings, values [tokens, dim]
+
+    Thread-safe as far as what is behind it is; `mini` and MultiVectorEncoder are.
+    """
+
+    def __init__(
+        self,
+        name_or_path_or_object: str | os.PathLike[str] | TokenEncoder | Encoder,
+        dim: int | None = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        """name_or_path_or_object: "mini" (the newest), "mini@1"; the folder or the hub name of a sentence-transformers
+        MultiVectorEncoder (Stanford-ColBERT and PyLate layouts too); or an object with `encode_query` and
+        `encode_document`, which take a list of texts and give RaggedEmbeddings or a list of [tokens, dim] arrays.
+
+        dim: None: the model's own, 128 for `mini`, which has others too.
+        revision, token, local_files_only: how the hub is asked; no code from it is ever run.
+        Raises InputError for a name or dim that cannot be, EncoderError for a model that cannot be loaded,
+        MissingDependencyError where a package is needed.
+        """
+        if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int) or dim < 1):
+            raise InputError(f"dim is {dim!r}; expected a whole number from 1, or None for the model's own")
+        access = HubAccess(revision, token, local_files_only)
+        self._model: EncoderModel = (
+            name_or_path_or_object._with_dim(dim)
+            if isinstance(name_or_path_or_object, Encoder)
+            else load_model(name_or_path_or_object, dim, access)
+        )
+
+    @classmethod
+    def from_record(
+        cls, record: EncoderRecord, *, token: str | bool | None = None, local_files_only: bool = False
+    ) -> Encoder:
+        """The encoder that an index was made with.
+
+        Raises EncoderMismatchError where what loads today is another one, EncoderError where it cannot be loaded: an
+        encoder that was an object has to be given again.
+        """
+        encoder = cls.__new__(cls)
+        encoder._model = load_record(record, HubAccess(record.revision, token, local_files_only))
+        differences = encoder.record.differences(record)
+        if differences:
+            raise EncoderMismatchError(
+                f"'{record.name}' is not what the index was made with: {'; '.join(differences)} (here: loaded now, "
+                "there: recorded in the index); load the same version, or build the index again"
+            )
+        return encoder
+
+    def _with_dim(self, dim: int | None) -> EncoderModel:
+        if dim is not None and dim != self.dim:
+            raise InputError(f"dim {dim} is asked of an Encoder that is loaded with {self.dim}; load one with that dim")
+        return self._model
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._model.dim
+
+    @property
+    def record(self) -> EncoderRecord:
+        """Identity of the encoder, as an index keeps it."""
+        return self._model.record
+
+    def encode_query(self, texts: list[str]) -> RaggedEmbeddings:
+        """Vectors of queries, as the model encodes queries.
+
+        Raises InputError for what is no list of texts and for a query that is blank or gives no vector.
+        """
+        _check_texts(texts, "query")
+        for number, text in enumerate(texts):
+            _require_content(bool(text.strip()), number, texts)
+        vectors = self._model.encode(texts, is_query=True)
+        for number, tokens in enumerate(np.diff(vectors.offsets)):
+            _require_content(tokens > 0, number, texts)
+        return vectors
+
+    def encode_document(self, texts: list[str]) -> RaggedEmbeddings:
+        """Vectors of documents, as the model encodes documents; none for a text that is empty or blank.
+
+        Raises InputError for what is no list of texts.
+        """
+        _check_texts(texts, "document")
+        filled = [number for number, text in enumerate(texts) if text.strip()]
+        if len(filled) == len(texts) and texts:
+            return self._model.encode(texts, is_query=False)
+        if not filled:
+            return _no_vectors(len(texts), self.dim)
+        return _spread(self._model.encode([texts[number] for number in filled], is_query=False), filled, len(texts))
+
+    def query_tokens(self, text: str) -> list[Token] | None:
+        """One token for every vector that `encode_query` gives for a text; None where the encoder cannot tell."""
+        _check_texts([text], "query")
+        return self._model.tokens(text, is_query=True)
+
+    def document_tokens(self, text: str) -> list[Token] | None:
+        """One token for every vector that `encode_document` gives for a text; None where the encoder cannot tell."""
+        _check_texts([text], "document")
+        return self._model.tokens(text, is_query=False) if text.strip() else []
+
+    def token_spans(self, text: str) -> list[Span]:
+        """Characters of all tokens of a text, without special ones and without a cut.
+
+        Words and punctuation marks where the encoder has no tokenizer to ask.
+        """
+        _check_texts([text], "document")
+        spans = self._model.token_spans(text)
+        return [match.span() for match in _WORD.finditer(text)] if spans is None else spans
+
+
+def _check_texts(texts: object, kind: _Kind) -> None:
+    if isinstance(texts, str):
+        raise InputError(f"one text came; pass a list of texts, such as encode_{kind}([text])")
+    if not isinstance(texts, list):
+        raise InputError(f"a {type(texts).__name__} came; pass a list of texts")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {number} is a {type(text).__name__}; expected str")
+        if not _is_utf8(text):
+            raise InputError(f"text {number} holds half a surrogate pair, which is no Unicode text; decode it again")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _require_content(has_content: bool, number: int, texts: Sequence[str]) -> None:
+    if not has_content:
+        which = f"query {number} of {len(texts)}" if len(texts) > 1 else "the query"
+        raise InputError(f"{which} is {texts[number][:20]!r}, which holds nothing to search for; give some words")
+
+
+def _no_vectors(texts: int, dim: int) -> RaggedEmbeddings:
+    none = np.zeros(texts, dtype=np.int64)
+    return RaggedEmbeddings(np.zeros((0, dim), dtype=np.float32), np.zeros(texts + 1, dtype=np.int64), none, none)
+
+
+def _spread(vectors: RaggedEmbeddings, numbers: Sequence[int], texts: int) -> RaggedEmbeddings:
+    """Vectors of some texts as those of all, the others having none."""
+    lengths = _spread_counts(np.diff(vectors.offsets), numbers, texts)
+    offsets = np.zeros(texts + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    cut, unknown = vectors.tokens_cut, vectors.unknown_tokens
+    return RaggedEmbeddings(
+        vectors.values,
+        offsets,
+        None if cut is None else _spread_counts(cut, numbers, texts),
+        None if unknown is None else _spread_counts(unknown, numbers, texts),
+    )
+
+
+def _spread_counts(counts: Int64Array, numbers: Sequence[int], texts: int) -> Int64Array:
+    spread = np.zeros(texts, dtype=np.int64)
+    spread[list(numbers)] = counts
+    return spread

@@ -1,0 +1,104 @@
+"""Token vectors in, the arrays of one segment out: codes, ids and scalars are appended, postings come last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from jcb_engine.codec import ResidualCodec
+from jcb_engine.indexing.postings import count_postings, fill_postings
+from jcb_engine.indexing.scratch import ScratchFile, allocate_scratch, map_scratch
+from jcb_engine.kernels import Backend
+from jcb_engine.storage import SegmentWriter
+from jcb_engine.types import AnyArray, JsonValue, RaggedEmbeddings
+
+_SMALL_IDS = 65_536  # up to this many centroids, ids take two bytes
+
+
+class SegmentCompressor:
+    """Appends compressed documents to a segment that is being written. Memory is bounded by one chunk."""
+
+    def __init__(self, segment: SegmentWriter, codec: ResidualCodec, backend: Backend, scratch: Path) -> None:
+        self._segment, self._codec, self._backend, self._scratch = segment, codec, backend, scratch
+        ids_dtype = np.uint16 if len(codec.arrays.centroids) <= _SMALL_IDS else np.uint32
+        code_columns = codec.dim if codec.is_raw else codec.arrays.code_bytes
+        self._doc_offsets = segment.array("doc_offsets", np.int64)
+        self._doc_offsets.append(np.zeros(1, np.int64))
+        self._codes = segment.array("codes", np.float16 if codec.is_raw else np.uint8, columns=code_columns)
+        self._sigmas = segment.array("sigmas", np.float16)
+        self._norms = segment.array("norms", np.float16)
+        # Ids of a raw codec are needed for the postings only: they go to a scratch file, not into the segment.
+        self._ids_dtype = np.dtype(ids_dtype)
+        self._stored_ids = segment.array("centroid_ids", ids_dtype)
+        self._raw_ids = ScratchFile(scratch / "raw-centroid-ids") if codec.is_raw else None
+        self._tokens = 0
+        self._documents = 0
+        self._documents_with_vectors = 0
+        self._max_sigma = self._max_norm = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for array in (self._doc_offsets, self._codes, self._sigmas, self._norms, self._stored_ids):
+            array.close()
+        if self._raw_ids is not None:
+            self._raw_ids.close()
+
+    def append(self, embeddings: RaggedEmbeddings) -> None:
+        """Compress the next documents, in row order."""
+        tokens = self._codec.encode(embeddings.values, self._backend)
+        self._codes.append(tokens.codes)
+        ids = tokens.centroid_ids.astype(self._ids_dtype)
+        if self._raw_ids is not None:
+            self._raw_ids.append(ids)
+        else:
+            self._stored_ids.append(ids)
+            self._sigmas.append(tokens.sigmas)
+            self._norms.append(tokens.norms)
+            self._max_sigma = max(self._max_sigma, float(tokens.sigmas.max(initial=0)))
+            self._max_norm = max(self._max_norm, float(tokens.norms.max(initial=0)))
+        self._doc_offsets.append(embeddings.offsets[1:] + self._tokens)
+        self._tokens += len(embeddings.values)
+        self._documents += len(embeddings)
+        self._documents_with_vectors += int(np.count_nonzero(np.diff(embeddings.offsets)))
+
+    def seal(self, codec_id: str) -> dict[str, JsonValue]:
+        """Write the postings and seal the segment. Returns its statistics."""
+        self.__exit__(None, None, None)
+        postings = self._write_postings()
+        statistics: dict[str, JsonValue] = {
+            "documents_with_vectors": self._documents_with_vectors,
+            "max_sigma": self._max_sigma,
+            "max_norm": self._max_norm,
+            "postings": postings,
+        }
+        self._segment.seal(codec_id, token_count=self._tokens, statistics=statistics)
+        return statistics
+
+    @property
+    def tokens(self) -> int:
+        return self._tokens
+
+    def _centroid_ids(self) -> AnyArray:
+        if self._raw_ids is None:
+            return self._segment.map("centroid_ids")
+        return map_scratch(self._raw_ids.path, self._ids_dtype, (self._tokens,))
+
+    def _write_postings(self) -> int:
+        ids, doc_offsets = self._centroid_ids(), self._segment.map("doc_offsets").astype(np.int64)
+        offsets = count_postings(ids, doc_offsets, len(self._codec.arrays.centroids))
+        with self._segment.array("posting_offsets", np.int64) as array:
+            array.append(offsets)
+        total = int(offsets[-1])
+        with self._segment.array("posting_documents", np.uint32) as array:
+            scratch = np.asarray(allocate_scratch(self._scratch / "postings", np.uint32, (total,)), dtype=np.uint32)
+            fill_postings(ids, doc_offsets, offsets, scratch)
+            for start in range(0, total, 1_000_000):
+                array.append(scratch[start : start + 1_000_000])
+        return total

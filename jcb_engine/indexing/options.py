@@ -1,0 +1,70 @@
+"""What a build can be told, checked before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from jcb_engine.codec import BIT_WIDTHS
+from jcb_engine.errors import InputError
+
+OnDuplicate: TypeAlias = Literal["error", "skip", "last"]
+DEFAULT_NBITS = 4
+DEFAULT_MAX_RAM_BYTES = 2 * 1024**3
+_SMALLEST_RAM_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexOptions:
+    """How vectors are compressed.
+
+    nbits: bits per dimension: 1, 2, 4, 8, or 16 for uncompressed fp16.
+    centroids: number of centroids; None takes 8 * sqrt(tokens) rounded down to a power of two.
+    seed: of the sample, the rotation and k-means. The same input, seed and threads give the same bytes.
+    max_ram_bytes: bound for the training sample and what is held at once.
+    faiss_factory: factory string of the FAISS index over the centroids, made anew whenever the index is opened.
+    """
+
+    nbits: int = DEFAULT_NBITS
+    centroids: int | None = None
+    seed: int = 0
+    max_ram_bytes: int = DEFAULT_MAX_RAM_BYTES
+    faiss_factory: str = "Flat"
+
+    def __post_init__(self) -> None:
+        if self.nbits not in BIT_WIDTHS:
+            raise InputError(f"nbits is {self.nbits}; it must be one of {', '.join(map(str, BIT_WIDTHS))}")
+        if self.centroids is not None and self.centroids < 1:
+            raise InputError(f"centroids is {self.centroids}; it must be at least 1, or left out for the default")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must be 0 or more")
+        if self.max_ram_bytes < _SMALLEST_RAM_BYTES:
+            raise InputError(f"max_ram is {self.max_ram_bytes} bytes; a build needs {_SMALLEST_RAM_BYTES} at least")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions(IndexOptions):
+    """How a source of texts becomes an index.
+
+    on_duplicate: what an id that was seen before does: stop the build, be skipped, or replace the earlier document.
+    split_tokens: split every document into passages of at most this many tokens; None keeps documents whole.
+    split_overlap: tokens that neighbouring passages share.
+    overwrite: replace an index that is there; it stays readable until the new one is published.
+    """
+
+    on_duplicate: OnDuplicate = "error"
+    split_tokens: int | None = None
+    split_overlap: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        IndexOptions.__post_init__(self)
+        if self.on_duplicate not in ("error", "skip", "last"):
+            raise InputError(f"on_duplicate is {self.on_duplicate!r}; it must be error, skip or last")
+        if self.split_tokens is not None and self.split_tokens < 1:
+            raise InputError(f"split_tokens is {self.split_tokens}; it must be at least 1")
+        if self.split_overlap < 0 or (self.split_tokens is not None and self.split_overlap >= self.split_tokens):
+            raise InputError(
+                f"split_overlap is {self.split_overlap}; it must be 0 or more, and below split_tokens "
+                f"({self.split_tokens})"
+            )

@@ -1,0 +1,98 @@
+"""Parquet, streamed by row groups; needs pyarrow (extra `[readers]`)."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jcb_engine.errors import InputError, MissingDependencyError
+from jcb_engine.indexing.readers.fields import UnusableRecordError, document_from_record, resolve_fields
+from jcb_engine.indexing.readers.records import BadRecord, Fields, OnBad, SourceDocument
+from jcb_engine.indexing.readers.streams import STDIN
+
+# Rows turned into Python objects at a time: a thousand web pages are a few MB.
+_ROWS_IN_BATCH = 1024
+
+
+def read_parquet(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceDocument]:
+    """Documents of a Parquet file, one per row; places count rows from 1.
+
+    Dates and times in metadata become ISO 8601 strings, decimals strings; a missing number (NaN) becomes null.
+    Raises InputError for a file that is not Parquet, breaks off, or whose columns lack the id or the text.
+    """
+    if source == STDIN:
+        raise InputError("Parquet cannot be read from standard input (its index stands at the end); give a file")
+    for row, record in enumerate(_rows(source, fields), start=1):
+        place = f"{source}:row {row}"
+        try:
+            if isinstance(record, UnicodeDecodeError):
+                raise UnusableRecordError(f"not UTF-8: {record.reason}")
+            document = document_from_record({name: _plain(value) for name, value in record.items()}, fields)
+        except UnusableRecordError as error:
+            on_bad(BadRecord(place, str(error)))
+            continue
+        yield SourceDocument(document, place)
+
+
+def _rows(source: str, fields: Fields) -> Iterator[dict[str, object] | UnicodeDecodeError]:
+    """Rows as mappings; a row with broken UTF-8 comes as its error, and the others still come."""
+    pyarrow = _pyarrow()
+    try:
+        with pyarrow.parquet.ParquetFile(source) as file:
+            _check_columns(file.schema_arrow.names, fields, source)
+            for batch in file.iter_batches(batch_size=_ROWS_IN_BATCH):
+                yield from _rows_of_batch(batch)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"cannot read {source} as Parquet: {error}") from error
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingDependencyError(
+            "reading Parquet needs pyarrow, which is not installed: pip install 'jcb-engine[readers]'"
+        ) from error
+    return pyarrow
+
+
+def _check_columns(names: list[str], fields: Fields, source: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{source}: the columns {', '.join(repeated)} come more than once; rename them")
+    try:
+        resolve_fields(fields, names)
+    except UnusableRecordError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _rows_of_batch(batch: Any) -> Iterator[dict[str, object] | UnicodeDecodeError]:
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        # to_pylist fails as a whole, before the first row
+        for index in range(batch.num_rows):
+            try:
+                yield batch.slice(index, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:
+                yield error
+
+
+def _plain(value: object) -> object:
+    """A value of Arrow as one of JSON where there is a customary form; else as it is."""
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | uuid.UUID):
+        return str(value)
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return value

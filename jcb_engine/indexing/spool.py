@@ -1,0 +1,97 @@
+"""Vectors of one's own, kept in the staging folder until the codec is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jcb_engine.errors import InputError
+from jcb_engine.indexing.scratch import ScratchFile, map_scratch
+from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, RaggedEmbeddings, check_ragged
+
+_CHUNK_TOKENS = 65_536
+
+
+class VectorSpool:
+    """Token vectors [T, dim] on disk as fp16, scaled per token by a power of two so that any norm survives.
+
+    fp16 input comes back bit for bit; float32 input loses what fp16 cannot hold (2**-11 of each value).
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.dim = dim
+        self._values = ScratchFile(folder / "spool-values")
+        self._exponents = ScratchFile(folder / "spool-exponents")
+        self._lengths: list[Int64Array] = []
+        self._offsets: Int64Array | None = None
+
+    def append(self, values: AnyArray, offsets: Int64Array) -> None:
+        """values [tokens, dim] float32 or float16, offsets [documents + 1]. Raises InputError on anything else."""
+        check_ragged(values, offsets)
+        if values.dtype not in (np.float32, np.float16):
+            raise InputError(f"vectors are {values.dtype}; expected float32 or float16")
+        if values.shape[1] != self.dim:
+            raise InputError(f"vectors have {values.shape[1]} dimensions; this index was created with dim={self.dim}")
+        for start in range(0, len(values), _CHUNK_TOKENS):
+            self._append_rows(np.asarray(values[start : start + _CHUNK_TOKENS], dtype=np.float32), start)
+        self._lengths.append(np.diff(offsets).astype(np.int64))
+
+    def _append_rows(self, rows: Float32Array, first_row: int) -> None:
+        largest = np.abs(rows).max(axis=1)
+        if not np.isfinite(largest).all():
+            bad = first_row + int(np.flatnonzero(~np.isfinite(largest))[0])
+            raise InputError(f"token vector {bad} of these holds NaN or infinity; only finite values can be indexed")
+        exponents = np.frexp(largest)[1].astype(np.int16)
+        self._values.append(np.ldexp(rows, -exponents[:, None].astype(np.int32)).astype(np.float16))
+        self._exponents.append(exponents)
+
+    def finish(self) -> None:
+        """No more vectors: make the spool readable."""
+        self.close()
+        self._offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *self._lengths]))])
+
+    def close(self) -> None:
+        self._values.close()
+        self._exponents.close()
+
+    @property
+    def lengths(self) -> Int64Array:
+        """Tokens per document: [N] int64."""
+        return np.diff(self._finished_offsets)
+
+    @property
+    def _finished_offsets(self) -> Int64Array:
+        assert self._offsets is not None, "finish() comes first"
+        return self._offsets
+
+    def vectors_of(self, rows: Int64Array) -> Iterator[Float32Array]:
+        """The vectors [tokens, dim] float32 of each of these documents."""
+        values, exponents = self._maps()
+        for row in rows:
+            tokens = slice(self._finished_offsets[row], self._finished_offsets[row + 1])
+            yield _restored(values[tokens], exponents[tokens])
+
+    def chunks(self) -> Iterator[RaggedEmbeddings]:
+        """All documents in order, about 65k tokens at a time."""
+        values, exponents = self._maps()
+        offsets = self._finished_offsets
+        first = 0
+        while first < len(offsets) - 1:
+            last = int(np.searchsorted(offsets, offsets[first] + _CHUNK_TOKENS, side="right")) - 1
+            last = max(last, first + 1)
+            tokens = slice(offsets[first], offsets[last])
+            yield RaggedEmbeddings(
+                _restored(values[tokens], exponents[tokens]), offsets[first : last + 1] - offsets[first]
+            )
+            first = last
+
+    def _maps(self) -> tuple[Float16Array, AnyArray]:
+        tokens = int(self._finished_offsets[-1])
+        values = map_scratch(self._values.path, np.float16, (tokens, self.dim))
+        return np.asarray(values, dtype=np.float16), map_scratch(self._exponents.path, np.int16, (tokens,))
+
+
+def _restored(values: Float16Array, exponents: AnyArray) -> Float32Array:
+    return np.ldexp(np.asarray(values, dtype=np.float32), np.asarray(exponents, dtype=np.int32)[:, None])

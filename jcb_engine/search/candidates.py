@@ -1,0 +1,92 @@
+"""The first stage: which documents are worth scoring.
+
+One interface, one file per way of finding candidates. This one probes the centroids nearest to each query token through
+a faiss.Index, reads their postings, and imputes the frontier score where a document is in none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from jcb_engine.codec.candidate_index import centroid_index
+from jcb_engine.kernels import Backend, Lists, Store
+from jcb_engine.types import Float32Array, Int64Array, Uint8Array
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSettings:
+    """How wide to look: centroids probed per query token, and documents kept per query."""
+
+    probes: int
+    documents: int
+
+    def wider(self) -> CandidateSettings:
+        return CandidateSettings(4 * self.probes, 4 * self.documents)
+
+
+class CandidateStage(Protocol):
+    """Finds the documents to score, for several queries at once."""
+
+    @property
+    def name(self) -> str:
+        """What the answer says about how it was found."""
+        ...
+
+    def find(
+        self,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        settings: CandidateSettings,
+        mask: Uint8Array | None,
+    ) -> Lists:
+        """queries [Q, D] in the rotated basis. mask: bitmap of allowed documents, applied inside the stage."""
+        ...
+
+
+class CentroidProbing:
+    """Candidates from the postings of the best centroids of each query token."""
+
+    def __init__(self, backend: Backend, store: Store, centroids: Float32Array, factory: str) -> None:
+        self._backend, self._store = backend, store
+        self._index: Any = centroid_index(centroids, factory)
+        self._centroid_count = len(centroids)
+        self._factory = factory
+
+    @property
+    def name(self) -> str:
+        return f"faiss {self._factory}"
+
+    def find(
+        self,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        settings: CandidateSettings,
+        mask: Uint8Array | None,
+    ) -> Lists:
+        probes, scores, frontier = self._probe(queries, min(settings.probes, self._centroid_count))
+        lists, _ = self._backend.accumulate_postings(
+            self._store, probes, scores, frontier, query_offsets, settings.documents, mask
+        )
+        return lists
+
+    def _probe(self, queries: Float32Array, count: int) -> tuple[Int64Array, Float32Array, Float32Array]:
+        """Ids and scores [Q, count] of the best centroids, and the score of the next one [Q]: the frontier.
+
+        A document in no probed list of a query token has no token there that could beat the frontier by its centroid.
+        """
+        wanted = min(count + 1, self._centroid_count)
+        scores, ids = self._index.search(queries, wanted)
+        # An approximate index may find fewer than asked for (-1): a repeat of the best centroid changes no maximum.
+        missing = ids < 0
+        if missing.any():
+            ids = np.where(missing, np.maximum(ids[:, :1], 0), ids)
+            scores = np.where(missing, scores[:, :1], scores)
+        frontier = np.ascontiguousarray(scores[:, -1], dtype=np.float32)
+        return (
+            np.ascontiguousarray(ids[:, :count], dtype=np.int64),
+            np.ascontiguousarray(scores[:, :count], dtype=np.float32),
+            frontier,
+        )

@@ -1,0 +1,85 @@
+"""From document numbers of a store to the documents, and the final order of hits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jcb_engine.storage import Segment
+from jcb_engine.types import Document, Float32Array, Hit, Uint32Array
+
+
+class DocumentLookup:
+    """Documents of several segments, numbered through."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = segments
+        self._starts = np.cumsum([0, *(segment.document_count for segment in segments)], dtype=np.int64)
+
+    def place(self, document: int) -> tuple[Segment, int]:
+        """The segment of a document and its row there."""
+        number = int(np.searchsorted(self._starts, document, side="right")) - 1
+        return self._segments[number], document - int(self._starts[number])
+
+    def ids(self, documents: Sequence[int]) -> list[str]:
+        return [segment.documents.ids([row])[0] for segment, row in map(self.place, documents)]
+
+    def get(self, documents: Sequence[int]) -> list[Document]:
+        return [segment.documents.get([row])[0] for segment, row in map(self.place, documents)]
+
+    def number_of(self, document_id: str) -> int | None:
+        """The newest document of that id that is not deleted, or None."""
+        for segment, start in reversed(list(zip(self._segments, self._starts.tolist(), strict=False))):
+            row = segment.documents.rows_of([document_id])[0]
+            if row is not None and not (segment.tombstones is not None and segment.tombstones[row]):
+                return int(start + row)
+        return None
+
+    def hits(self, documents: Uint32Array, scores: Float32Array, k: int, groups: Uint32Array | None) -> tuple[Hit, ...]:
+        """The best k by score, then by id (bytewise), also where the cut at k falls among equal scores.
+
+        groups: [N] group of each document; one hit per group then, its best document.
+        """
+        ordered = self._in_order(documents, scores, k, groups)
+        found = self.get([number for number, _ in ordered])
+        return tuple(
+            Hit(
+                document.id,
+                score,
+                rank,
+                document.text,
+                document.title,
+                document.metadata,
+                document.parent,
+                document.position,
+            )
+            for rank, (document, (_, score)) in enumerate(zip(found, ordered, strict=True), start=1)
+        )
+
+    def _in_order(
+        self, documents: Uint32Array, scores: Float32Array, k: int, groups: Uint32Array | None
+    ) -> list[tuple[int, float]]:
+        by_score = np.argsort(-scores, kind="stable")
+        documents, scores = documents[by_score], scores[by_score]
+        last = _place_of_kth(scores, k, None if groups is None else groups[documents])
+        # Documents that tie with the k-th take part, so that ids decide among them.
+        contenders = int(np.searchsorted(-scores, -scores[last], side="right")) if len(scores) else 0
+        numbers = [int(number) for number in documents[:contenders]]
+        keyed = sorted(
+            zip(numbers, self.ids(numbers), scores[:contenders].tolist(), strict=True),
+            key=lambda entry: (-entry[2], entry[1].encode("utf-8", "surrogatepass")),
+        )
+        chosen, seen = [], set()
+        for number, _, score in keyed:
+            group = number if groups is None else int(groups[number])
+            if group not in seen:
+                seen.add(group)
+                chosen.append((number, score))
+        return chosen[:k]
+
+
+def _place_of_kth(scores: Float32Array, k: int, groups: Uint32Array | None) -> int:
+    """Place of the k-th hit in descending scores, counting one per group; the last place where there are fewer."""
+    first_places = np.arange(len(scores)) if groups is None else np.sort(np.unique(groups, return_index=True)[1])
+    return int(first_places[k - 1]) if len(first_places) >= k else len(scores) - 1

@@ -1,0 +1,76 @@
+"""A query, given as text or as vectors, turned into vectors that fit the index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from jcb_engine.encoder import Encoder
+from jcb_engine.errors import InputError
+from jcb_engine.types import AnyArray, Float32Array, Int64Array
+
+Query: TypeAlias = str | AnyArray
+MOST_QUERY_TOKENS = 1_024  # what the kernels are made for
+
+
+class QueryVectors:
+    """Several queries laid end to end.
+
+    vectors: [Q, D] float32; offsets: [queries + 1] int64; tokens_cut: per query, what the encoder could not take.
+    """
+
+    def __init__(self, parts: Sequence[Float32Array], tokens_cut: Sequence[int]) -> None:
+        self.vectors: Float32Array = np.ascontiguousarray(np.concatenate(parts), dtype=np.float32)
+        self.offsets: Int64Array = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        self.tokens_cut = tuple(tokens_cut)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+def check_query(query: object, dim: int) -> None:
+    """Raise InputError unless `query` is a text with something in it, or finite vectors [tokens, dim]."""
+    if isinstance(query, str):
+        if not query.strip():
+            raise InputError("the query is empty: it needs at least one character that is not blank")
+        return
+    if not isinstance(query, np.ndarray):
+        raise InputError(f"a query is a string or a numpy array [tokens, {dim}]; got {type(query).__name__}")
+    _check_vectors(query, dim)
+
+
+def _check_vectors(query: AnyArray, dim: int) -> None:
+    if query.ndim != 2 or query.shape[1] != dim:
+        raise InputError(f"query vectors have shape {list(query.shape)}; this index takes [tokens, {dim}]")
+    if not np.issubdtype(query.dtype, np.floating):
+        raise InputError(f"query vectors are {query.dtype}; expected floating point")
+    if not 1 <= len(query) <= MOST_QUERY_TOKENS:
+        raise InputError(f"the query has {len(query)} token vectors; 1 to {MOST_QUERY_TOKENS:,} are allowed")
+    if not np.isfinite(query).all():
+        raise InputError("the query vectors hold NaN or infinity; only finite values can be compared")
+
+
+def encode_queries(queries: Sequence[Query], encoder: Encoder | None, dim: int) -> QueryVectors:
+    """Vectors of queries that `check_query` has passed. `encoder` is needed where one of them is a text."""
+    texts = [query for query in queries if isinstance(query, str)]
+    parts: list[Float32Array] = []
+    cut: list[int] = []
+    encoded = None
+    if texts:
+        assert encoder is not None, "a text query without an encoder is refused earlier"
+        encoded = encoder.encode_query(texts)
+    number = 0
+    for query in queries:
+        if isinstance(query, str):
+            assert encoded is not None
+            parts.append(encoded[number])
+            cut.append(0 if encoded.tokens_cut is None else int(encoded.tokens_cut[number]))
+            number += 1
+        else:
+            parts.append(np.asarray(query, dtype=np.float32))
+            cut.append(0)
+    for part in parts:
+        _check_vectors(part, dim)
+    return QueryVectors(parts, cut)

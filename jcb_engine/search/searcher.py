@@ -1,0 +1,288 @@
+"""Searcher: a snapshot of an index that answers queries, from any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from jcb_engine.encoder import Encoder, EncoderRecord
+from jcb_engine.errors import EncoderMismatchError, InputError
+from jcb_engine.kernels import Backend, Candidates, Lists, Ranges, select
+from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
+from jcb_engine.search.explain import Explanation, explain_match
+from jcb_engine.search.info import IndexInfo, describe_index
+from jcb_engine.search.lookup import DocumentLookup
+from jcb_engine.search.query import Query, QueryVectors, check_query, encode_queries
+from jcb_engine.search.ranking import Ranking, rank
+from jcb_engine.search.stored_vectors import (
+    decode_document,
+    deleted_mask,
+    load_codec,
+    parent_groups,
+    segment_arrays,
+)
+from jcb_engine.storage import Snapshot
+from jcb_engine.types import EncoderSource, Float32Array, Hits, Int64Array, Uint32Array
+
+# Stated, conservative defaults for an index that is not tuned.
+DEFAULT_PROBES = 32
+DEFAULT_CANDIDATES = 512
+CANDIDATES_PER_HIT = 8
+_TOKENS_AT_ONCE = 1_024  # query tokens of a batch that are scored in one call: bounds the table of centroid scores
+
+
+class Searcher:
+    """A snapshot: it keeps answering from the version it opened, whatever is committed later."""
+
+    def __init__(self, snapshot: Snapshot, path: str, backend: Backend, encoder: Encoder | None) -> None:
+        self._snapshot, self._path, self._backend = snapshot, path, backend
+        self._codec = load_codec(snapshot)
+        self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
+        factory = str(snapshot.manifest.settings.get("faiss_factory", "Flat"))
+        self._candidates: CandidateStage = CentroidProbing(backend, self._store, self._codec.arrays.centroids, factory)
+        self._lookup = DocumentLookup(snapshot.segments)
+        self._mask = deleted_mask(snapshot.segments)
+        self._encoder = encoder
+        self._encoder_lock = Lock()
+        record = snapshot.manifest.encoder
+        self._record = None if record is None else EncoderRecord.from_json(record)
+        if encoder is not None:
+            self._check_encoder(encoder)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        encoder: EncoderSource | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+    ) -> Searcher:
+        """Open the newest version of the index at `path`.
+
+        encoder: for text queries where the index does not say how to load one (vectors of one's own, an encoder
+            object): what `Encoder` takes, or an Encoder. It must be the one the index was made with.
+        backend: "cpu" or "reference"; None takes the best here. threads: of the native kernels; None for all.
+        Raises IndexNotFoundError, NotAnIndexError, CorruptIndexError, EncoderMismatchError.
+        """
+        snapshot = Snapshot.open(path)
+        try:
+            dim = load_codec(snapshot).dim
+            loaded = Encoder(encoder, dim=dim) if encoder is not None and not isinstance(encoder, Encoder) else encoder
+            return cls(snapshot, str(path), select(backend, threads), loaded)
+        except BaseException:
+            snapshot.close()
+            raise
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the stored token vectors, and of query vectors."""
+        return self._codec.dim
+
+    @property
+    def version(self) -> int:
+        return self._snapshot.version
+
+    @property
+    def backend(self) -> str:
+        return self._backend.name
+
+    @property
+    def document_count(self) -> int:
+        return self._store.documents
+
+    def search(
+        self,
+        query: Query,
+        k: int = 10,
+        *,
+        exact: bool = False,
+        by: Literal["parent"] | None = None,
+        probes: int | None = None,
+        candidates: int | None = None,
+    ) -> Hits:
+        """The k best documents for a text, or for query vectors [tokens, dim].
+
+        exact: score every document. by="parent": k unique parents, each with its best passage.
+        probes: centroids looked up per query token; candidates: documents scored. None: DEFAULT_PROBES, and the larger
+        of DEFAULT_CANDIDATES and CANDIDATES_PER_HIT * k; both widen until there are k hits, while the corpus has them.
+        Raises InputError on k < 1, an empty query, and vectors that do not fit.
+        """
+        return self.search_batch([query], k, exact=exact, by=by, probes=probes, candidates=candidates)[0]
+
+    def search_batch(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exact: bool = False,
+        by: Literal["parent"] | None = None,
+        probes: int | None = None,
+        candidates: int | None = None,
+    ) -> list[Hits]:
+        """`search` for many queries, scored together; the answers are the same."""
+        settings = _checked_settings(k, by, probes, candidates)
+        if not isinstance(queries, (list, tuple)):
+            raise InputError(f"search_batch takes a list of queries, not {type(queries).__name__}; or use search")
+        for query in queries:
+            check_query(query, self.dim)
+        if not queries:
+            return []
+        needs_encoder = any(isinstance(query, str) for query in queries)
+        encoded = encode_queries(queries, self.encoder() if needs_encoder else None, self.dim)
+        return self.search_encoded(encoded, k, settings, exact=exact, by_parent=by == "parent")
+
+    def search_encoded(
+        self, encoded: QueryVectors, k: int, settings: CandidateSettings, *, exact: bool, by_parent: bool
+    ) -> list[Hits]:
+        """Answer queries that are vectors already, a bounded number of query tokens at a time."""
+        groups = parent_groups(self._snapshot.segments) if by_parent else None
+        rotated = self._codec.rotate(encoded.vectors)
+        answers: list[Hits] = []
+        for first, last in _blocks(encoded.offsets):
+            offsets = encoded.offsets[first : last + 1]
+            vectors = np.ascontiguousarray(rotated[offsets[0] : offsets[-1]])
+            rankings = self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact)
+            for number, (ranking, was_exact) in enumerate(rankings, start=first):
+                hits = self._lookup.hits(ranking.documents, ranking.scores, k, groups)
+                answers.append(Hits(hits, was_exact, None, self.backend, self.version, encoded.tokens_cut[number]))
+        return answers
+
+    def _rankings(
+        self,
+        queries: Float32Array,
+        offsets: Int64Array,
+        k: int,
+        settings: CandidateSettings,
+        groups: Uint32Array | None,
+        exact: bool,
+    ) -> list[tuple[Ranking, bool]]:
+        count = len(offsets) - 1
+        if exact:
+            found = rank(self._backend, self._store, queries, offsets, self._everything(count), k, groups)
+            return [(ranking, True) for ranking in found]
+        lists = self._candidates.find(queries, offsets, settings, self._mask)
+        found = rank(self._backend, self._store, queries, offsets, lists, k, groups)
+        answers = []
+        for number, ranking in enumerate(found):
+            if self._too_few(ranking, k, groups):
+                own = queries[offsets[number] : offsets[number + 1]]
+                answers.append(self._widened(own, k, settings, groups))
+            else:
+                answers.append((ranking, False))
+        return answers
+
+    def _widened(
+        self, query: Float32Array, k: int, settings: CandidateSettings, groups: Uint32Array | None
+    ) -> tuple[Ranking, bool]:
+        """One query again, wider and wider, until there are k hits or everything was scored."""
+        offsets = np.array([0, len(query)], dtype=np.int64)
+        while settings.documents < self._store.documents:
+            settings = settings.wider()
+            lists = self._candidates.find(query, offsets, settings, self._mask)
+            ranking = rank(self._backend, self._store, query, offsets, lists, k, groups)[0]
+            if not self._too_few(ranking, k, groups):
+                return ranking, False
+        return rank(self._backend, self._store, query, offsets, self._everything(1), k, groups)[0], True
+
+    def _too_few(self, ranking: Ranking, k: int, groups: Uint32Array | None) -> bool:
+        if groups is None:
+            return len(ranking.documents) < k
+        return len(np.unique(groups[ranking.documents])) < k
+
+    def _everything(self, queries: int) -> Candidates:
+        """All documents that are not deleted."""
+        if self._mask is None:
+            return Ranges(np.array([0], np.int64), np.array([self._store.documents], np.int64))
+        allowed = np.flatnonzero(np.unpackbits(self._mask, bitorder="little")[: self._store.documents])
+        list_offsets = np.arange(queries + 1, dtype=np.int64) * len(allowed)
+        return Lists(np.tile(allowed.astype(np.uint32), queries), list_offsets)
+
+    def explain(self, query: Query, document_id: str) -> Explanation:
+        """Which query token matched which token of a document; the parts add up to its score.
+
+        Raises InputError where no document has that id, or it has no vectors.
+        """
+        check_query(query, self.dim)
+        number = self._lookup.number_of(document_id)
+        if number is None:
+            raise InputError(f"no document of this index has the id {document_id!r}")
+        encoder = self.encoder() if isinstance(query, str) or self._record is not None else None
+        encoded = encode_queries([query], encoder, self.dim)
+        segment, row = self._lookup.place(number)
+        vectors = decode_document(self._codec, self._backend.dequantize, segment, row)
+        if len(vectors) == 0:
+            raise InputError(f"document {document_id!r} has no token vectors: it was empty, so it is never a hit")
+        text = self._lookup.get([number])[0].full_text
+        return explain_match(
+            self._backend,
+            document_id,
+            self._codec.rotate(encoded.vectors),
+            vectors,
+            encoder.query_tokens(query) if encoder is not None and isinstance(query, str) else None,
+            encoder.document_tokens(text) if encoder is not None and text else None,
+        )
+
+    def encoder(self) -> Encoder:
+        """The query encoder, loaded when first needed. Raises InputError where the index does not name one."""
+        with self._encoder_lock:
+            if self._encoder is None:
+                if self._record is None:
+                    raise InputError(
+                        "this index was made from vectors and names no encoder: pass query vectors, or open it with "
+                        "encoder=..."
+                    )
+                self._encoder = Encoder.from_record(self._record)
+            return self._encoder
+
+    def _check_encoder(self, encoder: Encoder) -> None:
+        if encoder.dim != self.dim:
+            raise EncoderMismatchError(
+                f"the encoder gives {encoder.dim} dimensions, the index holds {self.dim}: load it with dim={self.dim}"
+            )
+        differences = [] if self._record is None else self._record.differences(encoder.record)
+        if differences:
+            raise EncoderMismatchError(
+                f"this is not the encoder that the index was made with: {'; '.join(differences)}"
+            )
+
+    def info(self) -> IndexInfo:
+        return describe_index(self._snapshot, self._path)
+
+    def close(self) -> None:
+        self._snapshot.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _checked_settings(k: int, by: object, probes: int | None, candidates: int | None) -> CandidateSettings:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise InputError(f"k is {k!r}; it must be a whole number of at least 1")
+    if by not in (None, "parent"):
+        raise InputError(f"by is {by!r}; it must be 'parent' or left out")
+    for name, value in (("probes", probes), ("candidates", candidates)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1")
+    wanted = candidates if candidates is not None else max(DEFAULT_CANDIDATES, CANDIDATES_PER_HIT * int(k))
+    return CandidateSettings(probes or DEFAULT_PROBES, wanted)
+
+
+def _blocks(offsets: Int64Array) -> Iterator[tuple[int, int]]:
+    """Ranges of queries of at most _TOKENS_AT_ONCE tokens together; a longer query is alone."""
+    first, queries = 0, len(offsets) - 1
+    while first < queries:
+        last = int(np.searchsorted(offsets, offsets[first] + _TOKENS_AT_ONCE, side="right")) - 1
+        last = min(max(last, first + 1), queries)
+        yield first, last
+        first = last
