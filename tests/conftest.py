@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def data_folder() -> Path:
 
 
 def random_embeddings(documents: int, dim: int, seed: int = 0, longest: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors [tokens, dim] float32 around shared topics, and offsets [documents + 1]; some documents are empty."""
+    """Unit vectors [tokens, dim] float32 around topics, and offsets [documents + 1]; some documents are empty."""
     random = np.random.default_rng(seed)
     lengths = random.integers(0, longest, documents)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -69,6 +70,6 @@ def brute_force(query: np.ndarray, values: np.ndarray, offsets: np.ndarray) -> n
     return np.array(
         [
             similarities[first:last].max(axis=0).sum() if last > first else -np.inf
-            for first, last in zip(offsets[:-1], offsets[1:], strict=True)
+            for first, last in itertools.pairwise(offsets)
         ]
     )

@@ -175,6 +175,8 @@ NB_MODULE(_cpu, module) {
   namespace nb = nanobind;
   using jcb::Machine;
   using nb::literals::operator""_a;
+  // Backends are kept for the life of the process (kernels.select), and Python does not free them at its end.
+  nb::set_leak_warnings(false);
   nb::register_exception_translator(jcb::bindings::translate_exception);
   nb::class_<Machine>(module, "Machine")
       .def(nb::init<const std::string&, int>(), "instruction_set"_a, "threads"_a)

@@ -127,8 +127,9 @@ void score_candidates(const ThreadPool& pool, const StoreView& store, int64_t qu
 TokenRange tokens_of(const SegmentView& segment, uint32_t document) {
   const int64_t first = segment.doc_offsets[document], last = segment.doc_offsets[document + int64_t{1}];
   if (first < 0 || first > last || last > segment.tokens) {
-    throw CorruptIndex("a document owns tokens " + std::to_string(first) + ":" + std::to_string(last) +
-                       "; its segment has " + std::to_string(segment.tokens));
+    throw CorruptIndex("document " + std::to_string(document) + " has tokens " + std::to_string(first) + " to " +
+                       std::to_string(last) + " of a segment that has " + std::to_string(segment.tokens) +
+                       ": doc_offsets are damaged; run `jcb-index verify`");
   }
   return {first, last};
 }

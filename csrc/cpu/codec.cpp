@@ -14,8 +14,8 @@ constexpr int64_t kTokensPerItem = 1024;
 
 const float* centroid_of(const CodecView& codec, uint32_t id) {
   if (id >= codec.centroid_count) {
-    throw CorruptIndex("a token names centroid " + std::to_string(id) + "; the codec has " +
-                       std::to_string(codec.centroid_count));
+    throw CorruptIndex("a token names centroid " + std::to_string(id) + " of a codec that has " +
+                       std::to_string(codec.centroid_count) + ": centroid_ids are damaged; run `jcb-index verify`");
   }
   return codec.centroids + id * codec.dim;
 }

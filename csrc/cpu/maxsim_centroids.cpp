@@ -24,8 +24,8 @@ void copy_ids(const SegmentView& segment, int64_t first, int64_t count, int64_t 
   uint32_t largest = 0;
   for (int64_t i = 0; i < count; ++i) largest = std::max(largest, ids[i]);
   if (largest >= centroid_count) {
-    throw CorruptIndex("a token names centroid " + std::to_string(largest) + "; the codec has " +
-                       std::to_string(centroid_count));
+    throw CorruptIndex("a token names centroid " + std::to_string(largest) + " of a codec that has " +
+                       std::to_string(centroid_count) + ": centroid_ids are damaged; run `jcb-index verify`");
   }
 }
 

@@ -65,7 +65,8 @@ Posting posting_of(const Part& part, int64_t centroid) {
   const int64_t first = segment.posting_offsets[centroid], last = segment.posting_offsets[centroid + 1];
   if (first < 0 || first > last || last > segment.posting_count) {
     throw CorruptIndex("centroid " + std::to_string(centroid) + " owns postings " + std::to_string(first) + ":" +
-                       std::to_string(last) + "; its segment has " + std::to_string(segment.posting_count));
+                       std::to_string(last) + " of a segment that has " + std::to_string(segment.posting_count) +
+                       ": posting_offsets are damaged; run `jcb-index verify`");
   }
   Posting posting{segment.posting_documents + first, segment.posting_documents + last};
   if (part.first > 0) posting.begin = std::lower_bound(posting.begin, posting.end, part.first);
@@ -138,7 +139,8 @@ std::vector<uint64_t> accumulate_part(const Part& part, PostingScratch& scratch,
         const int64_t document = *p;
         if (document < part.first || document >= part.last) {
           throw CorruptIndex("a posting names document " + std::to_string(document) +
-                             ", out of order or beyond its segment's " + std::to_string(part.segment->documents));
+                             ", out of order or beyond the " + std::to_string(part.segment->documents) +
+                             " of its segment: posting_documents are damaged; run `jcb-index verify`");
         }
         const int64_t number = part.segment_start + document;
         if (mask != nullptr && (mask[number >> 3] >> (number & 7) & 1) == 0) continue;

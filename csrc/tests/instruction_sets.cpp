@@ -15,25 +15,25 @@ std::unique_ptr<PreparedQueries> prepare_queries_avx512_emulated(const CodecView
 
 namespace jcb::tests {
 
-std::vector<Build> available_builds() {
+std::vector<Build> available_builds(std::FILE* notes) {
   std::vector<Build> builds{{"scalar", prepare_queries_scalar}};
 #if defined(__x86_64__)
   if (supports(InstructionSet::kAvx2)) {
     builds.push_back({"avx2", prepare_queries_avx2});
   } else {
-    std::printf("avx2 skipped: this processor has no AVX2\n");
+    std::fprintf(notes, "avx2 skipped: this processor has no AVX2\n");
   }
   if (supports(InstructionSet::kAvx512)) {
     builds.push_back({"avx512", prepare_queries_avx512});
   } else {
-    std::printf("avx512 skipped: this processor has no AVX-512 with VNNI\n");
+    std::fprintf(notes, "avx512 skipped: this processor has no AVX-512 with VNNI\n");
   }
 #endif
 #if defined(JCB_HAVE_SIMDE)
   builds.push_back({"avx2 over SIMDe", prepare_queries_avx2_emulated});
   builds.push_back({"avx512 over SIMDe", prepare_queries_avx512_emulated});
 #else
-  std::printf("avx2 and avx512 over SIMDe skipped: SIMDe headers not found\n");
+  std::fprintf(notes, "avx2 and avx512 over SIMDe skipped: SIMDe headers not found\n");
 #endif
   return builds;
 }

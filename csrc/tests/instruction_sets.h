@@ -1,5 +1,6 @@
 // The builds of maxsim_quantized that this test program can run.
 #pragma once
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,8 @@ struct Build {
   PrepareQueriesFunction prepare;
 };
 
-// Scalar; AVX2 and AVX-512 where this processor has them; both over SIMDe where that was there at build time. Says
-// which are missing.
-std::vector<Build> available_builds();
+// Scalar; AVX2 and AVX-512 where this processor has them; both over SIMDe where that was there at build time. Tells
+// `notes` which are missing.
+std::vector<Build> available_builds(std::FILE* notes);
 
 }  // namespace jcb::tests

@@ -326,7 +326,7 @@ void test_largest_sizes(const std::vector<Build>& builds) {
 
 int main() {
   using namespace jcb::tests;
-  const std::vector<Build> builds = available_builds();
+  const std::vector<Build> builds = available_builds(stdout);
   test_agrees_with_double_precision(builds);
   test_any_level_table_and_scale(builds);
   test_queries_of_very_different_norms(builds);

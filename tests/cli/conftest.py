@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from jcb_engine.cli import index, search
 from jcb_engine.encoder import encoder as encoder_module
 from jcb_engine.encoder.objects import ObjectModel
+from jcb_engine.errors import BackendUnavailableError
+from jcb_engine.kernels import select
 from jcb_engine.types import RaggedEmbeddings
 
 DIM = 32
@@ -85,21 +88,31 @@ def jcb_search(capfd: pytest.CaptureFixture[str], cutting_model: None) -> Comman
 
 @pytest.fixture
 def cutting_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every model, by name or by record, is the cutting encoder; the kernels are the reference."""
+    """Every model, by name or by record, is the cutting encoder; the kernels are the native ones where they run."""
     monkeypatch.setattr(encoder_module, "load_model", lambda name, dim, access: ObjectModel(CuttingEncoder(), dim))
     monkeypatch.setattr(encoder_module, "load_record", lambda record, access: ObjectModel(CuttingEncoder(), record.dim))
-    monkeypatch.setenv("JCB_BACKEND", "reference")
+    monkeypatch.setenv("JCB_BACKEND", _backend())
+
+
+@cache
+def _backend() -> str:
+    """Named, so that no warning about an automatic choice stands among the output."""
+    try:
+        select("cpu")
+    except BackendUnavailableError:
+        return "reference"
+    return "cpu"
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Forty documents in JSON lines; `animals` is in one of them only."""
+    """Twelve documents in JSON lines; `animals` is in one of them only."""
     path = tmp_path / "corpus.jsonl"
     topics = ["rivers and lakes", "wild animals", "old stone bridges", "printing of books"]
     lines = [
         f'{{"_id": "d{number}", "title": "Page {chr(97 + number % 26)}", '
         f'"text": "about {topics[number % 4] if number < 4 else topics[2]} item", "number": {number}}}'
-        for number in range(40)
+        for number in range(12)
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

@@ -26,16 +26,16 @@ def stored_ids(path: Path) -> list[str]:
 def test_build_reports_what_was_made(jcb_index: Command, corpus: Path, tmp_path: Path) -> None:
     outcome = jcb_index("build", corpus, tmp_path / "index", "--nbits", 2, "--centroids", 16)
     assert (outcome.code, outcome.err) == (0, "")
-    assert "40 documents, 240 tokens" in outcome.out
+    assert "12 documents, 83 tokens" in outcome.out
     assert "32 dimensions at 2 bits, 16 centroids, version 1" in outcome.out
     assert "bytes per token" in outcome.out
-    assert stored_ids(tmp_path / "index") == [f"d{number}" for number in range(40)]
+    assert stored_ids(tmp_path / "index") == [f"d{number}" for number in range(12)]
 
 
 def test_build_reports_as_json(jcb_index: Command, corpus: Path, tmp_path: Path) -> None:
     outcome = jcb_index("build", corpus, tmp_path / "index", "--centroids", 16, "--json")
     report = json.loads(outcome.out)
-    assert (report["documents"], report["tokens"], report["nbits"], report["version"]) == (40, 240, 4, 1)
+    assert (report["documents"], report["tokens"], report["nbits"], report["version"]) == (12, 83, 4, 1)
     assert report["bytes"]["total"] == sum(size for part, size in report["bytes"].items() if part != "total")
     assert report["bad_records"] == 0
 
@@ -196,7 +196,7 @@ def test_info_tells_where_the_bytes_go(jcb_index: Command, built: Path) -> None:
     words = outcome.out.split()
     assert all(word in words for word in ("documents", "tokens", "vectors", "postings", "codec", "total", "encoder"))
     described = json.loads(jcb_index("info", built, "--json").out)
-    assert (described["documents"], described["tokens"], described["dim"]) == (40, 240, 32)
+    assert (described["documents"], described["tokens"], described["dim"]) == (12, 83, 32)
     files = sum(path.stat().st_size for folder in ("codec", "segments") for path in (built / folder).rglob("*.*"))
     assert described["bytes"]["total"] == files
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jcb_engine.cli.numbers import bytes_text, count_text, parse_bytes, seconds_text
@@ -27,6 +27,7 @@ def test_bytes_have_three_digits_and_a_unit(count: int, text: str) -> None:
     assert bytes_text(count) == text
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**16))
 def test_bytes_are_off_by_half_a_percent_at_most(count: int) -> None:
     number, unit = bytes_text(count).replace(",", "").split()

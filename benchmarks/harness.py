@@ -1,0 +1,112 @@
+"""What every benchmark shares: timing by medians, and result files that say where they come from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = ("numpy", "torch", "faiss-cpu", "transformers", "sentence-transformers")
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of several runs of one thing."""
+
+    median: float
+    fastest: float
+    p95: float
+    runs: int
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Times:
+        ordered = sorted(seconds)
+        p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+        return cls(statistics.median(ordered), ordered[0], p95, len(ordered))
+
+
+def timed(call: Callable[[], object], runs: int, warm_up: int = 1) -> Times:
+    """Run `call` several times; a warm-up is not counted."""
+    for _ in range(warm_up):
+        call()
+    seconds = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return Times.of(seconds)
+
+
+def write_result(name: str, settings: dict[str, Any], figures: dict[str, Any]) -> Path:
+    """Write results/<name>.json: what was measured, on what, from which commit."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    record = {
+        "benchmark": name,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "machine": machine(),
+        "packages": _versions(),
+        "settings": settings,
+        "figures": figures,
+    }
+    path.write_text(json.dumps(record, indent=2, default=_plain) + "\n")
+    print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and memory; no names of hosts or paths."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory / 2**30, 1),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = {"avx2", "avx512f", "avx512_vnni"} & set(facts.get("flags", "").split())
+    family = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
+    return f"{facts.get('model name', 'unknown')} ({family}; {', '.join(sorted(flags)) or 'no AVX2'})"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=RESULTS.parent, check=False)
+    return result.stdout.strip()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Times):
+        return asdict(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

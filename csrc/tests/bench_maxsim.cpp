@@ -1,0 +1,170 @@
+// Speed of maxsim_quantized, one thread: prints JSON. Beside every kernel stand two marks that bound it: products of u8
+// and i8 out of registers (what an int8 kernel could reach at best), and the fp32 loop. All variants take turns in every
+// round, so that a busy neighbour meets them alike; the figures are medians and best values over rounds.
+//
+//   bench_maxsim [rounds [part of "set form nbits query_tokens", such as "avx2 fast 2"]]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "jcb/maxsim_quantized.h"
+#include "tests/corpus.h"
+#include "tests/instruction_sets.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace jcb::tests {
+namespace {
+
+constexpr int64_t kDim = 128;
+constexpr int64_t kCentroids = 8192;
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Seconds per cycle, by additions that wait for each other.
+double cycle_time() {
+  double best = 1.0;
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    uint64_t value = 1;
+    const double start = seconds();
+    for (int i = 0; i < 1000; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < 16; ++j) {
+#if defined(__x86_64__)
+        __asm__ volatile("add $1, %0" : "+r"(value));
+#else
+        __asm__ volatile("" : "+r"(value));
+        value += 1;
+#endif
+      }
+    }
+    best = std::min(best, (seconds() - start) / 16000.0);
+  }
+  return best;
+}
+
+struct Variant {
+  std::string set, form;
+  int nbits;
+  int64_t query_tokens;
+  double tokens;  // of documents, per run
+  double error_bound;
+  std::function<void()> run;
+  std::vector<double> cycles = {}, rates = {};
+};
+
+#if defined(__AVX2__)
+// vpmaddubsw and vpaddw from registers: 32 products each pair.
+void multiply_in_registers(int64_t products) {
+  __m256i sums[8], weights = _mm256_set1_epi8(3), query = _mm256_set1_epi8(5);
+  for (auto& sum : sums) sum = _mm256_setzero_si256();
+  for (int64_t done = 0; done < products; done += 8 * 32) {
+#pragma GCC unroll 8
+    for (auto& sum : sums) {
+      __asm__ volatile("" : "+x"(weights), "+x"(query));
+      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, query));
+      __asm__ volatile("" : "+x"(sum));
+    }
+  }
+}
+#endif
+
+Corpus corpus_of(int nbits) {
+  CorpusOptions options{.dim = kDim, .nbits = nbits, .centroid_count = kCentroids, .document_lengths = {}};
+  std::mt19937 random(3);
+  std::normal_distribution<double> length(130.0, 50.0);
+  for (int i = 0; i < 48; ++i) options.document_lengths.push_back(std::clamp<int64_t>(std::llrint(length(random)), 20, 300));
+  return Corpus(options);
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+void print(const std::vector<Variant>& variants) {
+  std::printf("{\"clock_ghz\": %.2f, \"dim\": %lld, \"centroids\": %lld, \"results\": [\n", 1e-9 / cycle_time(),
+              static_cast<long long>(kDim), static_cast<long long>(kCentroids));
+  for (size_t i = 0; i < variants.size(); ++i) {
+    const Variant& v = variants[i];
+    std::printf("  {\"set\": \"%s\", \"form\": \"%s\", \"nbits\": %d, \"query_tokens\": %lld, \"cycles_per_token\": %.1f, "
+                "\"best_cycles\": %.1f, \"mtokens_per_second\": %.1f, \"best_mtokens\": %.1f, \"error_bound\": %.4f}%s\n",
+                v.set.c_str(), v.form.c_str(), v.nbits, static_cast<long long>(v.query_tokens), median(v.cycles),
+                *std::min_element(v.cycles.begin(), v.cycles.end()), median(v.rates),
+                *std::max_element(v.rates.begin(), v.rates.end()), v.error_bound, i + 1 < variants.size() ? "," : "");
+  }
+  std::printf("]}\n");
+}
+
+}  // namespace
+}  // namespace jcb::tests
+
+int main(int argc, char** argv) {
+  using namespace jcb::tests;
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 15;
+  std::map<int, Corpus> corpora;
+  std::map<int64_t, Queries> queries;
+  for (const int nbits : {1, 2, 4, 8}) corpora.emplace(nbits, corpus_of(nbits));
+  for (const int64_t tokens : {8, 16, 20, 32}) queries.emplace(tokens, Queries(corpora.at(2), {tokens}, 5));
+
+  std::vector<Variant> variants;
+  std::vector<std::unique_ptr<jcb::PreparedQueries>> prepared;
+  std::vector<float> scores(1024);
+  for (const Build& build : available_builds(stderr)) {
+    if (build.name.find("SIMDe") != std::string::npos) continue;
+    for (const auto& [nbits, corpus] : corpora) {
+      for (const auto& [tokens, query] : queries) {
+        const double corpus_tokens = static_cast<double>(corpus.segment().tokens);
+        const int64_t documents = corpus.segment().documents;
+        prepared.push_back(build.prepare(corpus.codec(), query.vectors.data(), query.offsets.data(), 1,
+                                         query.centroid_scores.data()));
+        const jcb::PreparedQueries* p = prepared.back().get();
+        const jcb::SegmentView segment = corpus.segment();
+        const uint32_t* all = corpus.all_documents.data();
+        variants.push_back({build.name, "fast", nbits, tokens, corpus_tokens, p->error_bound(0, segment.max_sigma, segment.max_norm),
+                            [=, &scores] { p->score_fast(segment, 0, all, documents, scores.data()); }});
+        if (tokens != 20 && tokens != 32) continue;
+        variants.push_back({build.name, "exact", nbits, tokens, corpus_tokens, 0.0,
+                            [=, &scores] { p->score_exact(segment, 0, all, documents, scores.data()); }});
+        if (nbits != 2) continue;
+        variants.push_back({build.name, "prepare", nbits, tokens, 1.0, 0.0, [&, tokens, set = build.prepare] {
+                              const uint32_t document = 0;
+                              const auto& corpus = corpora.at(2);
+                              set(corpus.codec(), queries.at(tokens).vectors.data(), queries.at(tokens).offsets.data(), 1,
+                                  queries.at(tokens).centroid_scores.data())
+                                  ->score_fast(corpus.segment(), 0, &document, 1, scores.data());
+                            }});
+      }
+    }
+  }
+#if defined(__AVX2__)
+  variants.push_back({"avx2", "int8 products in registers", 8, 32, 10000.0, 0.0, [] { multiply_in_registers(10000 * 32 * kDim); }});
+#endif
+  if (argc > 2) {
+    std::erase_if(variants, [&](const Variant& v) {
+      return (v.set + " " + v.form + " " + std::to_string(v.nbits) + " " + std::to_string(v.query_tokens)).find(argv[2]) ==
+             std::string::npos;
+    });
+  }
+  for (Variant& variant : variants) variant.run();
+  for (int round = 0; round < rounds; ++round) {
+    for (Variant& variant : variants) {
+      const double cycle = cycle_time(), start = seconds();
+      variant.run();
+      const double elapsed = seconds() - start;
+      variant.cycles.push_back(elapsed / cycle / variant.tokens);
+      variant.rates.push_back(variant.tokens / elapsed / 1e6);
+    }
+  }
+  print(variants);
+  return 0;
+}

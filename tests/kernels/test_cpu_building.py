@@ -1,0 +1,209 @@
+"""Nearest centroids, quantising and decoding of the native kernels, against numpy in double and the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jcb_engine.codec.levels import gaussian_levels
+from jcb_engine.errors import CorruptIndexError, InputError
+from jcb_engine.kernels import CodecArrays
+from jcb_engine.kernels.cpu import CpuBackend
+from jcb_engine.kernels.reference import ReferenceBackend, pack_codes, unpack_codes
+from tests.kernels.cpu_backends import DIMENSIONS, every_backend
+
+WIDTHS = (1, 2, 4, 8)
+
+
+def gaussian(rows: int, dim: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
+
+
+def codec_of(dim: int, nbits: int, centroids: int = 9, norm_scale: float = 1.0) -> CodecArrays:
+    rows = gaussian(centroids, dim, seed=99)
+    rows *= 0.9 / np.linalg.norm(rows, axis=1, keepdims=True)
+    return CodecArrays(dim, nbits, rows, *gaussian_levels(nbits), norm_scale)
+
+
+# -- nearest centroids -----------------------------------------------------------------------------------------------
+@every_backend
+@pytest.mark.parametrize("dim", DIMENSIONS)
+@pytest.mark.parametrize("count", [1, 3, 37])
+def test_nearest_centroids_are_those_of_a_full_sort(backend: CpuBackend, dim: int, count: int) -> None:
+    vectors, centroids = gaussian(101, dim), gaussian(1100, dim, seed=1)[: 37 if count == 37 else 1100]
+    ids, scores = backend.nearest_centroids(vectors, centroids, count)
+    products = vectors.astype(np.float64) @ centroids.T.astype(np.float64)
+    expected = -np.sort(-products, axis=1)[:, :count]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(products, ids, axis=1), scores, rtol=1e-5, atol=1e-4)
+    assert all(len(set(row)) == count for row in ids.tolist())
+
+
+@every_backend
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_lower_centroid_wins_every_tie(backend: CpuBackend, data: st.DataObject) -> None:
+    dim, rows, columns = (data.draw(st.integers(1, limit)) for limit in (5, 9, 600))
+    count = data.draw(st.integers(1, min(columns, 12)))
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    random = np.random.default_rng(seed)
+    # Small integers: products are exact, and many are equal.
+    vectors = random.integers(-2, 3, (rows, dim)).astype(np.float32)
+    centroids = random.integers(-2, 3, (columns, dim)).astype(np.float32)
+    ids, scores = backend.nearest_centroids(vectors, centroids, count)
+    products = vectors @ centroids.T
+    expected = np.argsort(-products, axis=1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_array_equal(scores, np.take_along_axis(products, expected, axis=1))
+
+
+@every_backend
+def test_products_that_are_not_numbers_come_last(backend: CpuBackend) -> None:
+    centroids = np.array([[np.nan], [1.0], [2.0]], np.float32)
+    ids, scores = backend.nearest_centroids(np.ones((1, 1), np.float32), centroids, 3)
+    np.testing.assert_array_equal(ids, [[2, 1, 0]])
+    np.testing.assert_array_equal(scores, [[2.0, 1.0, -np.inf]])
+
+
+@pytest.mark.parametrize("count", [0, -1, 6])
+def test_more_neighbours_than_centroids_are_refused(count: int) -> None:
+    with pytest.raises(InputError, match=f"count is {count}; allowed is 1 to the number of centroids, 5"):
+        CpuBackend().nearest_centroids(gaussian(2, 4), gaussian(5, 4), count)
+
+
+def test_no_vectors_have_no_neighbours() -> None:
+    ids, scores = CpuBackend().nearest_centroids(np.zeros((0, 4), np.float32), gaussian(5, 4), 2)
+    assert ids.shape == scores.shape == (0, 2)
+
+
+# -- codes -----------------------------------------------------------------------------------------------------------
+@every_backend
+@pytest.mark.parametrize("dim", [*DIMENSIONS, 1, 7])
+@pytest.mark.parametrize("nbits", WIDTHS)
+def test_codes_and_scalars_are_those_of_the_reference(backend: CpuBackend, dim: int, nbits: int) -> None:
+    codec = codec_of(dim, nbits, norm_scale=4.0)
+    vectors = gaussian(200, dim) * np.exp(gaussian(200, 1, seed=2))
+    ids = np.random.default_rng(3).integers(0, 9, 200).astype(np.uint32)
+    codes, sigmas, norms = backend.quantize(vectors, ids, codec)
+    expected_codes, expected_sigmas, expected_norms = ReferenceBackend().quantize(vectors, ids, codec)
+    # Halves may round to a neighbour where sums differ in the last place; a value on a cutoff then falls beside it.
+    np.testing.assert_allclose(sigmas.astype(np.float32), expected_sigmas.astype(np.float32), rtol=2**-10)
+    np.testing.assert_allclose(norms.astype(np.float32), expected_norms.astype(np.float32), rtol=2**-9)
+    # One step of a half is 2^-11, which moves 8-bit cutoffs over a few values; wider cells hardly notice.
+    differ = unpack_codes(codes, dim, nbits) != unpack_codes(expected_codes, dim, nbits)
+    assert differ.mean() <= (0.02 if nbits == 8 else 0.002)
+    assert differ[sigmas == expected_sigmas].sum() <= 2 or nbits == 1
+
+
+@every_backend
+@pytest.mark.parametrize("nbits", WIDTHS)
+def test_a_code_is_the_number_of_cutoffs_below(backend: CpuBackend, nbits: int) -> None:
+    dim = 64
+    codec = codec_of(dim, nbits)
+    codec = CodecArrays(dim, nbits, np.zeros((1, dim), np.float32), codec.cutoffs, codec.levels)
+    vectors = gaussian(50, dim, seed=4)
+    codes, _, _ = backend.quantize(vectors, np.zeros(50, np.uint32), codec)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    sizes = np.float16(np.linalg.norm(units, axis=1) / np.sqrt(dim)).astype(np.float32)
+    expected = (units[:, :, None] / sizes[:, None, None] > codec.cutoffs).sum(axis=2)
+    assert (unpack_codes(codes, dim, nbits) == expected).mean() > 0.998
+
+
+@every_backend
+@pytest.mark.parametrize("nbits", WIDTHS)
+def test_a_token_on_its_centroid_and_a_zero_vector_are_stored_as_such(backend: CpuBackend, nbits: int) -> None:
+    dim = 20
+    codec = codec_of(dim, nbits)
+    units = codec.centroids / np.linalg.norm(codec.centroids, axis=1, keepdims=True)
+    codec = CodecArrays(dim, nbits, units, codec.cutoffs, codec.levels)
+    lengths = np.array([[1.0], [3.0], [0.0]], np.float32)
+    vectors = units[:3] * lengths
+    # A unit vector divided by its length may move by one rounding: a centroid of one axis cannot.
+    axis = np.zeros((1, dim), np.float32)
+    axis[0, 5] = 1.0
+    codec.centroids[:1] = axis
+    vectors[0] = axis[0] * 7
+    codes, sigmas, norms = backend.quantize(vectors, np.arange(3, dtype=np.uint32), codec)
+    assert sigmas[0] == 0
+    assert norms[0] == 7
+    assert not codes[0].any()
+    assert norms[2] == 0
+    decoded = backend.dequantize(np.arange(3, dtype=np.uint32), codes, sigmas, norms, codec)
+    np.testing.assert_array_equal(decoded[0], vectors[0])
+    np.testing.assert_array_equal(decoded[2], np.zeros(dim, np.float32))
+    np.testing.assert_allclose(decoded[1], vectors[1], atol=1e-3)
+
+
+@every_backend
+@pytest.mark.parametrize("nbits", WIDTHS)
+@pytest.mark.parametrize("scale", [1e-30, 1e-4, 1.0, 1e4, 1e30])
+def test_a_decoded_vector_keeps_its_norm(backend: CpuBackend, nbits: int, scale: float) -> None:
+    codec = codec_of(32, nbits, norm_scale=2.0 ** round(np.log2(scale)))
+    vectors = gaussian(40, 32) * np.float32(scale)
+    ids = np.random.default_rng(3).integers(0, 9, 40).astype(np.uint32)
+    decoded = backend.dequantize(ids, *backend.quantize(vectors, ids, codec), codec)
+    expected = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    np.testing.assert_allclose(np.linalg.norm(decoded.astype(np.float64), axis=1), expected, rtol=1e-3)
+
+
+@every_backend
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_decoding_follows_the_formula(backend: CpuBackend, data: st.DataObject) -> None:
+    nbits = data.draw(st.sampled_from(WIDTHS))
+    dim, tokens = data.draw(st.integers(1, 70)), data.draw(st.integers(0, 20))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    codec = codec_of(dim, nbits, norm_scale=0.5)
+    ids = random.integers(0, 9, tokens).astype(np.uint32)
+    indices = random.integers(0, 2**nbits, (tokens, dim)).astype(np.uint8)
+    sigmas, norms = random.random((2, tokens)).astype(np.float16)
+    decoded = backend.dequantize(ids, pack_codes(indices, nbits), sigmas, norms, codec)
+    scale = 0.5 * norms.astype(np.float64)[:, None]
+    expected = scale * (codec.centroids[ids] + sigmas.astype(np.float64)[:, None] * codec.levels[indices])
+    np.testing.assert_allclose(decoded, expected, rtol=1e-6, atol=1e-7)
+
+
+@every_backend
+def test_halves_round_to_the_nearest_even(backend: CpuBackend) -> None:
+    # norm = |v| when the decoded vector has length 1: a centroid on the vector's own axis.
+    codec = CodecArrays(1, 2, np.ones((1, 1), np.float32), *gaussian_levels(2))
+    random = np.random.default_rng(8)
+    edges = [0.0, 2**-25, np.nextafter(np.float32(2**-25), np.float32(1)), 2**-24, 2**-14, 65504, 65519.996, 65520, 1e9]
+    ties = (np.arange(2000) + 0.5) * 2.0**-24
+    lengths = np.concatenate([edges, ties, np.exp(random.uniform(-18, 12, 5000))]).astype(np.float32)
+    _, _, norms = backend.quantize(lengths[:, None], np.zeros(len(lengths), np.uint32), codec)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(norms, lengths.astype(np.float16))
+
+
+@every_backend
+def test_a_centroid_that_does_not_exist_is_a_corrupt_index(backend: CpuBackend) -> None:
+    codec = codec_of(8, 2)
+    with pytest.raises(CorruptIndexError, match="a token names centroid 9 of a codec that has 9"):
+        backend.quantize(gaussian(1, 8), np.array([9], np.uint32), codec)
+    halves = np.ones(1, np.float16)
+    with pytest.raises(CorruptIndexError, match="a token names centroid 4294967295 of a codec that has 9"):
+        backend.dequantize(np.array([2**32 - 1], np.uint32), np.zeros((1, 2), np.uint8), halves, halves, codec)
+
+
+def test_a_raw_codec_has_no_codes() -> None:
+    nothing = np.zeros(0, np.float32)
+    codec = CodecArrays(8, 16, gaussian(3, 8), nothing, nothing)
+    with pytest.raises(InputError, match="coded with 1, 2, 4 or 8 bits; this codec has 16"):
+        CpuBackend().quantize(gaussian(1, 8), np.zeros(1, np.uint32), codec)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.zeros((3, 7), np.float32), r"vectors is float32 \[3, 7\]; expected float32 \[any, 8\]"),
+        (np.zeros((3, 8), np.float64), r"vectors is float64 \[3, 8\]; expected float32 \[any, 8\]"),
+        (np.zeros(8, np.float32), r"vectors is float32 \[8\]; expected float32 \[any, 8\]"),
+        (np.zeros((8, 3), np.float32).T, "vectors is not C-contiguous and aligned"),
+    ],
+)
+def test_arrays_of_another_form_are_named_with_what_is_allowed(vectors: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CpuBackend().quantize(vectors, np.zeros(3, np.uint32), codec_of(8, 2))

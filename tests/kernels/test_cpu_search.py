@@ -1,0 +1,284 @@
+"""MaxSim over stored tokens by the native kernels, against double precision over the decoded vectors."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jcb_engine.errors import InputError
+from jcb_engine.kernels import CodecArrays, Lists, Ranges, SegmentArrays
+from jcb_engine.kernels.cpu import CpuBackend
+from jcb_engine.kernels.reference import ReferenceBackend
+from tests.conftest import brute_force
+from tests.kernels.cpu_backends import DIMENSIONS, QUERY_LENGTHS, every_backend
+from tests.kernels.stores import random_store
+
+WIDTHS = (1, 2, 4, 8, 16)
+
+
+def queries_of(lengths: tuple[int, ...], dim: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Unit query vectors laid end to end, and their offsets."""
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    rows = np.random.default_rng(seed).standard_normal((offsets[-1], dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True), offsets
+
+
+def whole(documents: int) -> Ranges:
+    return Ranges(np.array([0], np.int64), np.array([documents], np.int64))
+
+
+def expected_scores(
+    queries: np.ndarray, query_offsets: np.ndarray, decoded: np.ndarray, offsets: np.ndarray
+) -> np.ndarray:
+    bounds = itertools.pairwise(query_offsets)
+    return np.array([brute_force(queries[first:last], decoded, offsets) for first, last in bounds])
+
+
+# -- scores ----------------------------------------------------------------------------------------------------------
+@every_backend
+@pytest.mark.parametrize("dim", DIMENSIONS)
+@pytest.mark.parametrize("nbits", WIDTHS)
+def test_exact_scores_are_those_of_the_decoded_vectors_and_fast_ones_within_the_bound(
+    backend: CpuBackend, dim: int, nbits: int
+) -> None:
+    codec, segments, decoded, offsets = random_store(dim=dim, nbits=nbits, segment_documents=(40, 1, 12))
+    store = backend.prepare(codec, segments)
+    queries, query_offsets = queries_of((32, 5), dim)
+    expected = expected_scores(queries, query_offsets, decoded, offsets)
+    exact = backend.maxsim_quantized(store, queries, query_offsets, whole(53), "exact")
+    np.testing.assert_allclose(exact, expected, rtol=1e-5, atol=1e-4)
+    fast = backend.maxsim_quantized(store, queries, query_offsets, whole(53), "fast")
+    bounds = backend.score_error_bound(store, queries, query_offsets)
+    filled = np.isfinite(expected)
+    np.testing.assert_array_equal(np.isfinite(fast), filled)
+    errors = np.where(filled, np.abs(np.where(filled, fast, 0) - np.where(filled, exact, 0)), 0)
+    assert (errors <= bounds[:, None]).all()
+    if nbits == 16:
+        np.testing.assert_array_equal(fast, exact)
+        np.testing.assert_array_equal(bounds, 0)
+
+
+@every_backend
+@pytest.mark.parametrize("tokens", [*QUERY_LENGTHS, 1030])
+@pytest.mark.parametrize("nbits", [2, 16])
+def test_queries_of_every_length_are_scored(backend: CpuBackend, tokens: int, nbits: int) -> None:
+    codec, segments, decoded, offsets = random_store(dim=48, nbits=nbits, segment_documents=(15,))
+    store = backend.prepare(codec, segments)
+    queries, query_offsets = queries_of((3, tokens), 48)
+    expected = expected_scores(queries, query_offsets, decoded, offsets)
+    exact = backend.maxsim_quantized(store, queries, query_offsets, whole(15), "exact")
+    np.testing.assert_allclose(exact, expected, rtol=1e-5, atol=1e-3)
+    fast = backend.maxsim_quantized(store, queries, query_offsets, whole(15))
+    bounds = backend.score_error_bound(store, queries, query_offsets)
+    filled = np.isfinite(expected[0])
+    assert (np.abs(fast[:, filled] - exact[:, filled]) <= bounds[:, None]).all()
+
+
+@every_backend
+@pytest.mark.parametrize("nbits", [1, 4, 16])
+@pytest.mark.parametrize("precision", ["fast", "exact"])
+def test_an_empty_query_scores_zero_and_an_empty_document_minus_infinity(
+    backend: CpuBackend, nbits: int, precision: str
+) -> None:
+    codec, segments, _, offsets = random_store(dim=16, nbits=nbits, segment_documents=(30,), longest=3)
+    empty = np.diff(offsets) == 0
+    assert empty.any()
+    store = backend.prepare(codec, segments)
+    queries, query_offsets = queries_of((0, 4, 0), 16)
+    scores = backend.maxsim_quantized(store, queries, query_offsets, whole(30), precision)
+    assert (scores[:, empty] == -np.inf).all()
+    assert (scores[[0, 2]][:, ~empty] == 0).all()
+    assert np.isfinite(scores[1, ~empty]).all()
+    np.testing.assert_array_equal(backend.score_error_bound(store, queries, query_offsets)[[0, 2]], 0)
+
+
+@every_backend
+def test_no_queries_no_candidates_and_no_documents_give_empty_scores(backend: CpuBackend) -> None:
+    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(5,))
+    store = backend.prepare(codec, segments)
+    queries, query_offsets = queries_of((4,), 16)
+    nothing = Lists(np.zeros(0, np.uint32), np.zeros(2, np.int64))
+    assert backend.maxsim_quantized(store, queries, query_offsets, nothing).shape == (0,)
+    none_asked = backend.maxsim_quantized(store, queries[:0], np.zeros(1, np.int64), whole(5))
+    assert none_asked.shape == (0, 5)
+    empty_store = backend.prepare(codec, [])
+    assert (empty_store.documents, empty_store.tokens) == (0, 0)
+    assert backend.maxsim_quantized(empty_store, queries, query_offsets, whole(0)).shape == (1, 0)
+
+
+# -- candidates ------------------------------------------------------------------------------------------------------
+@every_backend
+@pytest.mark.parametrize("nbits", [2, 16])
+def test_lists_and_ranges_give_the_scores_of_a_full_scan(backend: CpuBackend, nbits: int) -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=nbits, segment_documents=(50, 0, 1, 70, 90))
+    store = backend.prepare(codec, segments)
+    np.testing.assert_array_equal(store.segment_starts, [0, 50, 50, 51, 121, 211])
+    queries, query_offsets = queries_of((32, 7, 20), 32)
+    full = backend.maxsim_quantized(store, queries, query_offsets, whole(211))
+    random = np.random.default_rng(0)
+    picks = [random.integers(0, 211, count).astype(np.uint32) for count in (100, 0, 333)]
+    lists = Lists(np.concatenate(picks), np.cumsum([0, *map(len, picks)], dtype=np.int64))
+    scores = backend.maxsim_quantized(store, queries, query_offsets, lists)
+    np.testing.assert_array_equal(scores, np.concatenate([full[q, pick] for q, pick in enumerate(picks)]))
+    ranges = Ranges(np.array([200, 3, 0, 40], np.int64), np.array([211, 3, 2, 130], np.int64))
+    columns = np.r_[200:211, 0:2, 40:130]
+    np.testing.assert_array_equal(
+        backend.maxsim_quantized(store, queries, query_offsets, ranges), full[:, columns], strict=True
+    )
+
+
+@every_backend
+def test_a_table_given_changes_nothing(backend: CpuBackend) -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(20,))
+    store = backend.prepare(codec, segments)
+    queries, query_offsets = queries_of((9, 20), 32)
+    table = backend.centroid_scores(store, queries)
+    np.testing.assert_allclose(table.to_array(), codec.centroids @ queries.T, rtol=1e-5, atol=1e-5)
+    for precision in ("fast", "exact"):
+        np.testing.assert_array_equal(
+            backend.maxsim_quantized(store, queries, query_offsets, whole(20), precision, table),
+            backend.maxsim_quantized(store, queries, query_offsets, whole(20), precision),
+        )
+
+
+def test_a_table_outlives_its_store() -> None:
+    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(4,))
+    backend = CpuBackend()
+    queries, _ = queries_of((3,), 16)
+    scores = backend.centroid_scores(backend.prepare(codec, segments), queries).to_array()
+    np.testing.assert_allclose(scores, codec.centroids @ queries.T, rtol=1e-5, atol=1e-5)
+
+
+# -- centroids alone -------------------------------------------------------------------------------------------------
+@every_backend
+@pytest.mark.parametrize("tokens", QUERY_LENGTHS)
+@pytest.mark.parametrize("wide_ids", [False, True])
+def test_centroid_scores_of_documents_are_sums_of_maxima(backend: CpuBackend, tokens: int, wide_ids: bool) -> None:
+    codec, segments, _, offsets = random_store(
+        dim=16, nbits=2, segment_documents=(30, 25), wide_ids=wide_ids, longest=600, centroids=40
+    )
+    store = backend.prepare(codec, segments)
+    queries, query_offsets = queries_of((tokens, 0, 3), 16)
+    table = backend.centroid_scores(store, queries)
+    scores = backend.maxsim_centroids(store, table, query_offsets, whole(55))
+    ids = np.concatenate([segment.centroid_ids for segment in segments])
+    expected = expected_scores(queries, query_offsets, codec.centroids[ids], offsets)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-4)
+    lists = Lists(np.array([54, 0, 31], np.uint32), np.array([0, 1, 1, 3], np.int64))
+    picked = backend.maxsim_centroids(store, table, query_offsets, lists)
+    np.testing.assert_array_equal(picked, [scores[0, 54], scores[2, 0], scores[2, 31]])
+
+
+def test_raw_codecs_have_no_centroid_scores_of_documents() -> None:
+    codec, segments, _, _ = random_store(dim=16, nbits=16, segment_documents=(3,))
+    backend = CpuBackend()
+    store = backend.prepare(codec, segments)
+    queries, query_offsets = queries_of((2,), 16)
+    with pytest.raises(InputError, match="a raw codec does not store"):
+        backend.maxsim_centroids(store, backend.centroid_scores(store, queries), query_offsets, whole(3))
+
+
+# -- what a store is made of -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("nbits", [2, 16])
+def test_mapped_read_only_arrays_serve_and_stay_alive(tmp_path: Path, nbits: int) -> None:
+    codec, segments, decoded, offsets = random_store(dim=32, nbits=nbits, segment_documents=(30,), wide_ids=True)
+    names = ("doc_offsets", "codes", "centroid_ids", "sigmas", "norms", "posting_offsets", "posting_documents")
+    mapped = []
+    for name in names:
+        array = getattr(segments[0], name)
+        path = tmp_path / name
+        path.write_bytes(array.tobytes() + b"\0" * 64)
+        view = np.memmap(path, dtype=array.dtype, mode="r")
+        mapped.append(view[: array.size].reshape(array.shape))
+    backend = CpuBackend()
+    store = backend.prepare(codec, [SegmentArrays(*mapped, segments[0].max_sigma, segments[0].max_norm)])
+    del mapped, view
+    queries, query_offsets = queries_of((20,), 32)
+    scores = backend.maxsim_quantized(store, queries, query_offsets, whole(30), "exact")
+    np.testing.assert_allclose(scores[0], brute_force(queries, decoded, offsets), rtol=1e-5, atol=1e-4)
+
+
+def broken(segment: SegmentArrays, **changes: np.ndarray) -> SegmentArrays:
+    fields = {name: getattr(segment, name) for name in SegmentArrays.__slots__}
+    return SegmentArrays(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("doc_offsets", np.zeros(3, np.int32), r"doc_offsets is int32 \[3\]; expected int64 \[any\]"),
+        ("doc_offsets", np.zeros(0, np.int64), "doc_offsets is empty"),
+        ("codes", np.zeros((5, 7), np.uint8), r"codes is uint8 \[5, 7\]; expected uint8 \[any, 8\]"),
+        ("centroid_ids", np.zeros(5, np.int64), "centroid_ids is int64"),
+        ("sigmas", np.zeros(1, np.float16), r"sigmas is float16 \[1\]; expected float16 \[\d+\]"),
+        ("norms", np.zeros((5, 1), np.float16), "norms is float16"),
+        ("posting_offsets", np.zeros(3, np.int64), r"posting_offsets is int64 \[3\]; expected int64 \[17\]"),
+        ("posting_documents", np.zeros(3, np.int64), "posting_documents is int64"),
+    ],
+)
+def test_prepare_names_the_array_that_does_not_fit(name: str, array: np.ndarray, message: str) -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(5,))
+    with pytest.raises(InputError, match=message):
+        CpuBackend().prepare(codec, [broken(segments[0], **{name: array})])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nbits": 3}, "a codec of 3 bits is unknown; allowed are 1, 2, 4, 8 and 16"),
+        ({"norm_scale": 0.0}, "both must be positive"),
+        ({"levels": np.zeros(5, np.float32)}, r"codec.levels is float32 \[5\]; expected float32 \[4\]"),
+        ({"centroids": np.zeros((16, 31), np.float32)}, "codec.centroids is float32"),
+    ],
+)
+def test_prepare_refuses_a_codec_that_does_not_fit(change: dict[str, object], message: str) -> None:
+    codec, _, _, _ = random_store(dim=32, nbits=2, segment_documents=(1,))
+    fields = {name: getattr(codec, name) for name in CodecArrays.__slots__}
+    with pytest.raises(InputError, match=message):
+        CpuBackend().prepare(CodecArrays(**{**fields, **change}), [])
+
+
+def test_stores_and_tables_of_other_makers_are_refused() -> None:
+    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(3,))
+    backend, reference = CpuBackend(), ReferenceBackend()
+    queries, query_offsets = queries_of((2,), 16)
+    foreign, own = reference.prepare(codec, segments), backend.prepare(codec, segments)
+    with pytest.raises(InputError, match="the store is a ReferenceStore; prepare it with this backend"):
+        backend.maxsim_quantized(foreign, queries, query_offsets, whole(3))
+    with pytest.raises(InputError, match="the table is not one of this store"):
+        backend.maxsim_centroids(own, reference.centroid_scores(foreign, queries), query_offsets, whole(3))
+    with pytest.raises(InputError, match="the table is for 1 query tokens; there are 2"):
+        table = backend.centroid_scores(own, queries[:1])
+        backend.maxsim_quantized(own, queries, query_offsets, whole(3), "fast", table)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        (Lists(np.zeros(3, np.uint32), np.array([0, 2])), "list_offsets must rise from 0 to 3"),
+        (Lists(np.zeros(3, np.uint32), np.array([0, 1, 3])), r"list_offsets is int64 \[3\]; expected int64 \[2\]"),
+        (Lists(np.zeros(3, np.int64), np.array([0, 3])), "candidates.documents is int64"),
+        (Ranges(np.array([0]), np.array([4])), "candidate ranges must lie in 0:3"),
+        (Ranges(np.array([-1]), np.array([2])), "candidate ranges must lie in 0:3"),
+        (Ranges(np.array([2]), np.array([1])), "candidate ranges must lie in 0:3"),
+        (Ranges(np.array([0, 1]), np.array([2])), r"candidates.ends is int64 \[1\]; expected int64 \[2\]"),
+    ],
+)
+def test_candidates_that_are_not_well_formed_are_refused(candidates: Lists | Ranges, message: str) -> None:
+    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(3,))
+    backend = CpuBackend()
+    store = backend.prepare(codec, segments)
+    queries, query_offsets = queries_of((2,), 16)
+    with pytest.raises(InputError, match=message):
+        backend.maxsim_quantized(store, queries, query_offsets, candidates)
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(3,))
+    backend = CpuBackend()
+    queries, query_offsets = queries_of((2,), 16)
+    with pytest.raises(InputError, match="precision is 'best'; allowed are fast and exact"):
+        backend.maxsim_quantized(backend.prepare(codec, segments), queries, query_offsets, whole(3), "best")
