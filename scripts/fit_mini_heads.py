@@ -1,9 +1,93 @@
-"""Fit the heads of `mini@1`: principal components of its token vectors on the standard library's documentation.
+"""Fit the heads of `mini@1`: principal directions of all-MiniLM-L6-v2's token vectors on Python's documentation.
 
     python scripts/fit_mini_heads.py jcb_engine/encoder/heads/mini-1.safetensors
 
-Reads what `jcb-index build --from python-docs` indexes, so it needs no download and no labels, and sees no text that the
-engine is measured on. Same Python, same torch, same processor: same file.
+It reads what `jcb-index build python-docs` indexes: no download, no labels, and no text that the engine is measured on.
+The same Python, torch and processor give the same bytes; another Python documents itself in other words.
 
-Choices, by nDCG@10 with exact MaxSim (see ARCHITECTURE.md for the figures): see `principal_components`.
+Why uncentred, and of unit vectors: a head is a matrix without a bias and what it serves is inner products of unit
+vectors, which the directions of the largest second moment keep best. Measured on xquad-en, exact MaxSim, 64 dims,
+nDCG@10: .9706; centred .9692; uncentred of vectors as they come .9702; all 384 dims .9819. The head of 384 dims is the
+identity: the model's own vectors.
 """
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save_file
+
+from jcb_engine.encoder.hub import HubAccess
+from jcb_engine.encoder.minilm import HIDDEN_SIZE, MAX_LENGTH, MiniLM
+from jcb_engine.indexing.readers.python_docs import read_python_docs
+
+DIMS = (64, 96, 128, 256, 384)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fit the heads of mini@1.")
+    parser.add_argument("output", type=Path, help="the safetensors file to write; an existing one is not replaced")
+    parser.add_argument("--documents", type=int, default=4000, help="documentation strings to read")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.output.exists():
+        parser.error(f"{options.output} is there already; heads that were shipped never change")
+    texts = sample_texts(options.documents, options.seed)
+    moment, token_count = second_moment(texts)
+    directions = principal_directions(moment)
+    shares = [float(np.trace(directions[:dim] @ moment @ directions[:dim].T) / np.trace(moment)) for dim in DIMS]
+    metadata = {
+        "version": "1",
+        "dims": " ".join(map(str, DIMS)),
+        "model": "sentence-transformers/all-MiniLM-L6-v2",
+        "method": "principal directions of unit token vectors, uncentred; 384: identity",
+        "corpus": f"documentation strings of CPython {platform.python_version()}'s standard library",
+        "documents": str(len(texts)),
+        "tokens": str(token_count),
+        "seed": str(options.seed),
+    }
+    save_file(heads(directions), options.output, metadata)
+    print(f"{options.output}: {len(texts)} documents, {token_count} tokens")
+    print("share of the squared length kept:", ", ".join(f"{d}: {s:.3f}" for d, s in zip(DIMS, shares, strict=True)))
+
+
+def sample_texts(documents: int, seed: int) -> list[str]:
+    """A seeded sample of the documentation strings, as an index would hold them."""
+    texts = [source.document.full_text for source in read_python_docs()]
+    return random.Random(seed).sample(texts, min(documents, len(texts)))
+
+
+def second_moment(texts: list[str]) -> tuple[npt.NDArray[np.float64], int]:
+    """Mean outer product [384, 384] of the unit token vectors, and the number of tokens."""
+    model = MiniLM(HubAccess())
+    total = np.zeros((HIDDEN_SIZE, HIDDEN_SIZE))
+    token_count = 0
+    for _, hidden in model.hidden_states(model.pieces.cut(texts, MAX_LENGTH)):
+        vectors = torch.nn.functional.normalize(hidden.double(), dim=1)
+        total += (vectors.T @ vectors).cpu().numpy()
+        token_count += len(vectors)
+    return total / token_count, token_count
+
+
+def principal_directions(moment: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Orthonormal rows [384, 384], of falling second moment; the largest entry of each is positive."""
+    _, columns = np.linalg.eigh(moment)
+    rows = columns[:, ::-1].T
+    largest = np.abs(rows).argmax(axis=1, keepdims=True)
+    return rows * np.sign(np.take_along_axis(rows, largest, axis=1))
+
+
+def heads(directions: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float16]]:
+    """The head of every dimension, [dim, 384] float16."""
+    weights = {dim: directions[:dim] if dim < HIDDEN_SIZE else np.eye(HIDDEN_SIZE) for dim in DIMS}
+    return {f"heads.{dim}.weight": weight.astype(np.float16) for dim, weight in weights.items()}
+
+
+if __name__ == "__main__":
+    main()

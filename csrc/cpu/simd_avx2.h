@@ -37,7 +37,7 @@ struct Avx2 {
   static JCB_INLINE __m256i load(const void* from) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(from));
   }
-  static JCB_INLINE Bytes load_bytes(const uint8_t* from) { return load(from); }
+  static JCB_INLINE Bytes load_bytes(const void* from) { return load(from); }
   static JCB_INLINE Bytes add_bytes(Bytes a, Bytes b) { return _mm256_add_epi8(a, b); }
   static JCB_INLINE Bytes average(Bytes a, Bytes b) { return _mm256_avg_epu8(a, b); }
   static JCB_INLINE void widen(Bytes bytes, Words& even, Words& odd) {
@@ -48,7 +48,7 @@ struct Avx2 {
   }
 
   // ---------------------------------------------------------------------------------------------------------- words
-  static JCB_INLINE Words load_words(const int16_t* from) { return load(from); }
+  static JCB_INLINE Words load_words(const void* from) { return load(from); }
   static JCB_INLINE Words fill_words(int16_t value) { return _mm256_set1_epi16(value); }
   static JCB_INLINE Words fill_pair(uint32_t twice) { return _mm256_set1_epi32(static_cast<int>(twice)); }
   static JCB_INLINE Words add_words(Words a, Words b) { return _mm256_add_epi16(a, b); }
@@ -76,14 +76,6 @@ struct Avx2 {
   // --------------------------------------------------------------------------------------------------- document tokens
   static JCB_INLINE void prefetch(const void* address) {
     _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0);
-  }
-
-  static JCB_INLINE void nibble_offsets(const uint8_t* codes, uint8_t* offsets) {
-    const __m256i twice_each = _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7,  //
-                                                8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m256i bytes = _mm256_shuffle_epi8(broadcast_block(codes), twice_each);
-    const __m256i shifted = _mm256_blend_epi32(_mm256_slli_epi16(bytes, 2), _mm256_srli_epi16(bytes, 2), 0xcc);
-    store(offsets, _mm256_and_si256(shifted, _mm256_set1_epi8(0x3c)));
   }
 
   template <int kBits>

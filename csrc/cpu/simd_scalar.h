@@ -33,7 +33,7 @@ struct Scalar {
     std::memcpy(&v, from, sizeof(v));
     return v;
   }
-  static JCB_INLINE Bytes load_bytes(const uint8_t* from) { return load<Bytes>(from); }
+  static JCB_INLINE Bytes load_bytes(const void* from) { return load<Bytes>(from); }
   static JCB_INLINE Bytes add_bytes(Bytes a, Bytes b) {
     for (int i = 0; i < 32; ++i) a.lane[i] = static_cast<uint8_t>(a.lane[i] + b.lane[i]);
     return a;
@@ -51,7 +51,7 @@ struct Scalar {
   }
 
   // ---------------------------------------------------------------------------------------------------------- words
-  static JCB_INLINE Words load_words(const int16_t* from) { return load<Words>(from); }
+  static JCB_INLINE Words load_words(const void* from) { return load<Words>(from); }
   static JCB_INLINE Words fill_words(int16_t value) {
     Words v;
     for (int i = 0; i < 16; ++i) v.lane[i] = value;
@@ -91,16 +91,6 @@ struct Scalar {
 
   // --------------------------------------------------------------------------------------------------- document tokens
   static JCB_INLINE void prefetch(const void* address) { __builtin_prefetch(address); }
-
-  // 16 bytes of code -> 4 * nibble for [8 low, 8 high nibbles] of each 8 bytes.
-  static JCB_INLINE void nibble_offsets(const uint8_t* codes, uint8_t* offsets) {
-    for (int word = 0; word < 2; ++word) {
-      for (int i = 0; i < 8; ++i) {
-        offsets[16 * word + i] = static_cast<uint8_t>((codes[8 * word + i] & 15) << 2);
-        offsets[16 * word + 8 + i] = static_cast<uint8_t>((codes[8 * word + i] >> 4) << 2);
-      }
-    }
-  }
 
   // 16 bytes of code -> weights in the order of dimension_of_position().
   template <int kBits>

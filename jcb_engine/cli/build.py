@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jcb_engine.encoder import Encoder
     from jcb_engine.indexing import BuildOptions, BuildReport
     from jcb_engine.indexing.readers import Fields, SkipBad
-    from jcb_engine.search.info import IndexInfo
+    from jcb_engine.storage import IndexInfo
 
 # Formats whose documents are whole files: they are split into passages unless told otherwise.
 _LONG_FORMATS = frozenset({"folder"})
@@ -130,8 +130,7 @@ def _print(request: BuildRequest, report: BuildReport, bad: SkipBad, *, is_split
 
 
 def _described(path: Path) -> IndexInfo:
-    from jcb_engine.search.info import describe_index
-    from jcb_engine.storage import Snapshot
+    from jcb_engine.storage import Snapshot, describe_index
 
     with Snapshot.open(path) as snapshot:
         return describe_index(snapshot, str(path))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from jcb_engine.cli.numbers import bytes_text, count_text
 from jcb_engine.cli.running import printable
-from jcb_engine.search.info import IndexInfo, describe_index
-from jcb_engine.storage import Snapshot
+from jcb_engine.storage import IndexInfo, Snapshot, describe_index
 from jcb_engine.types import JsonValue
 
 # Parts of an index with what they hold, in the order shown.

@@ -12,8 +12,8 @@ from jcb_engine.types import Int64Array
 def token_batches(lengths: Sequence[int], token_budget: int) -> list[Int64Array]:
     """Positions of texts, longest first, in batches of at most token_budget tokens or of one text.
 
-    lengths: tokens of each text; texts without any are in no batch. Longest first, so that what does not fit into memory shows at once, and equal lengths
-    stand side by side. The order of equal lengths is that of the texts.
+    lengths: tokens of each text; texts without any are in no batch. Longest first, so that what does not fit into
+    memory shows at once, and equal lengths stand side by side. The order of equal lengths is that of the texts.
     """
     token_counts = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-token_counts, kind="stable")[: np.count_nonzero(token_counts)].astype(np.int64)

@@ -53,12 +53,11 @@ class BertEncoder:
     """Token ids of several texts -> the hidden states of the last layer, on the device of the weights."""
 
     def __init__(self, weights: Mapping[str, Tensor], shape: BertShape) -> None:
-        """weights: named as in a BertModel checkpoint, `embeddings.*` and `encoder.layer.N.*`; KeyError if one lacks."""
+        """weights: named as in a BertModel checkpoint, `embeddings.*` and `encoder.layer.N.*`; KeyError for a gap."""
         self.words = weights["embeddings.word_embeddings.weight"]
         # Every text is one segment, so the vector of segment 0 is always added: once, here.
-        self.positions = weights["embeddings.position_embeddings.weight"] + (
-            weights["embeddings.token_type_embeddings.weight"][0]
-        )
+        segment = weights["embeddings.token_type_embeddings.weight"][0]
+        self.positions = weights["embeddings.position_embeddings.weight"] + segment
         self.norm = _layer_norm(weights, "embeddings.LayerNorm", shape)
         self.layers = [_Layer(weights, f"encoder.layer.{index}", shape) for index in range(shape.num_hidden_layers)]
 
@@ -97,7 +96,7 @@ class _Layer:
 
     def _attend(self, hidden: Tensor, runs: Sequence[tuple[int, int]]) -> Tensor:
         packed = self.query_key_value(hidden)  # [tokens, 3 * hidden]
-        pieces = packed.split([texts * length for texts, length in runs])
+        pieces = torch.split(packed, [texts * length for texts, length in runs])
         return torch.cat([self._attend_run(piece, texts) for piece, (texts, _) in zip(pieces, runs, strict=True)])
 
     def _attend_run(self, packed: Tensor, texts: int) -> Tensor:

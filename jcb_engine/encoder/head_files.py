@@ -1,8 +1,8 @@
 """The heads of `mini`: matrices [dim, hidden] that project hidden states to token vectors, in versions.
 
 A version is one file, heads/mini-<version>.safetensors, shipped for ever, since an index made with it must stay
-searchable. It holds a float16 tensor `heads.<dim>.weight` [dim, hidden] for every dimension on offer, and metadata about
-their making. Vectors are normalised after the head.
+searchable. It holds a float16 tensor `heads.<dim>.weight` [dim, hidden] for every dimension on offer, and metadata that
+tells how they were made. Vectors are normalised after the head.
 """
 
 from __future__ import annotations

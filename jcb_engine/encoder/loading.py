@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 from jcb_engine.encoder.hub import HubAccess
 from jcb_engine.encoder.model import EncoderModel
+from jcb_engine.encoder.model_files import read_json
 from jcb_engine.encoder.objects import ObjectModel
 from jcb_engine.encoder.record import EncoderRecord
 from jcb_engine.errors import EncoderError, InputError, MissingDependencyError
@@ -67,7 +67,7 @@ def _load_mini(dim: int | None, version: str | None, access: HubAccess) -> Encod
 
 
 def _load_folder(folder: Path, dim: int | None, access: HubAccess) -> EncoderModel:
-    if _is_jina_colbert(_read_config(folder)):
+    if _is_jina_colbert(read_json(folder / "config.json", dict)):
         raise EncoderError(_jina_message(str(folder)))
     return _load_multi_vector(str(folder.resolve()), dim, access)
 
@@ -80,17 +80,6 @@ def _load_multi_vector(name: str, dim: int | None, access: HubAccess) -> Encoder
             f"'{name}' needs the package {error.name}; install it with: pip install 'jcb-engine[models]'"
         ) from error
     return MultiVectorModel(name, dim, access)
-
-
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise EncoderError(f"{path} is no JSON: {error}") from error
-    return config if isinstance(config, dict) else {}
 
 
 def _is_jina_colbert(config: Mapping[str, Any]) -> bool:

@@ -89,7 +89,7 @@ def ragged(output: object, texts: int, dim: int | None, source: str) -> RaggedEm
     elif isinstance(output, Sequence) and not isinstance(output, str | bytes):
         arrays = [_array(item, number, source) for number, item in enumerate(output)]
     else:
-        raise EncoderError(f"{source} gave {_shown(output)}; expected a list of [tokens, dim] arrays, one for each text")
+        raise EncoderError(f"{source} gave {_shown(output)}; expected a list of [tokens, dim] arrays, one per text")
     if len(arrays) != texts:
         raise EncoderError(f"{source} gave vectors of {len(arrays)} texts for {texts}; expected one array for each")
     lengths = [0] * texts

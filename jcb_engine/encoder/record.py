@@ -52,9 +52,7 @@ class EncoderRecord:
         for name, allowed in _ALLOWED_TYPES.items():
             came = getattr(record, name)
             if type(came) not in allowed:
-                raise EncoderError(
-                    f"the record of an encoder has {name} {came!r}; expected {allowed[0].__name__}"
-                )
+                raise EncoderError(f"the record of an encoder has {name} {came!r}; expected {allowed[0].__name__}")
         return record
 
     def differences(self, other: EncoderRecord) -> list[str]:

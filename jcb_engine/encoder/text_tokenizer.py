@@ -14,7 +14,7 @@ from tokenizers import Encoding, Tokenizer
 from jcb_engine.encoder.tokens import Span, Token
 
 # A tokenizer needs 150 to 600 bytes for each character at work, so long texts go through it in pieces of
-# PIECE_CHARACTERS and never more than GROUP_CHARACTERS at once: 1 MB of text then takes 40 to 150 MB instead of up to 650.
+# PIECE_CHARACTERS and never more than GROUP_CHARACTERS at once: 1 MB of text then takes 40 to 150 MB, not up to 650.
 PIECE_CHARACTERS = 1 << 16
 GROUP_CHARACTERS = 1 << 18
 
@@ -74,6 +74,10 @@ class TextTokenizer:
             if len(tokens) >= limit:
                 break
         return tokens[:limit]
+
+    def with_special_tokens(self, text: str) -> Encoding:
+        """One short text as the tokenizer frames it for its model."""
+        return self._tokenizer.encode(text)
 
     def _encodings(self, text: str) -> Iterator[tuple[int, Encoding]]:
         for start, end in _piece_spans(text):

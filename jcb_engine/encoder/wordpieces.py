@@ -1,4 +1,4 @@
-"""BERT's input: [CLS], the wordpieces of a text cut to a length, [SEP]; with what was cut and what is unknown counted."""
+"""BERT's input: [CLS], the wordpieces of a text, [SEP], cut to a length; what was cut or is unknown is counted."""
 
 from __future__ import annotations
 

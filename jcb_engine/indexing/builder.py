@@ -71,7 +71,7 @@ def _add(writer: IndexWriter, document: Document, place: str, options: BuildOpti
         if options.on_duplicate == "error":
             raise InputError(
                 f"{place}: id {error.id!r} was used before, by document {error.first_row + 1}; ids must be unique "
-                "(on_duplicate can be skip or last)"
+                "(--on-duplicate skip or last, in Python on_duplicate, keeps the first or the last)"
             ) from error
         if options.on_duplicate == "last":
             writer.replace(error.first_row, document)

@@ -1,7 +1,6 @@
 """Queries -> hits: candidates through FAISS, exact MaxSim on the survivors."""
 
 from jcb_engine.search.explain import Explanation, Match
-from jcb_engine.search.info import IndexInfo, describe_index
 from jcb_engine.search.searcher import Searcher
 
-__all__ = ["Explanation", "IndexInfo", "Match", "Searcher", "describe_index"]
+__all__ = ["Explanation", "Match", "Searcher"]

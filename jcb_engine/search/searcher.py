@@ -15,7 +15,6 @@ from jcb_engine.errors import EncoderMismatchError, InputError
 from jcb_engine.kernels import Backend, Candidates, Lists, Ranges, select
 from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
 from jcb_engine.search.explain import Explanation, explain_match
-from jcb_engine.search.info import IndexInfo, describe_index
 from jcb_engine.search.lookup import DocumentLookup
 from jcb_engine.search.query import Query, QueryVectors, check_query, encode_queries
 from jcb_engine.search.ranking import Ranking, rank
@@ -26,7 +25,7 @@ from jcb_engine.search.stored_vectors import (
     parent_groups,
     segment_arrays,
 )
-from jcb_engine.storage import Snapshot
+from jcb_engine.storage import IndexInfo, Snapshot, describe_index
 from jcb_engine.types import EncoderSource, Float32Array, Hits, Int64Array, Uint32Array
 
 # Stated, conservative defaults for an index that is not tuned.

@@ -4,6 +4,7 @@ from jcb_engine.storage.arrays import ArrayWriter
 from jcb_engine.storage.codec import StoredCodec
 from jcb_engine.storage.document_writer import DocumentWriter, DuplicateDocumentError
 from jcb_engine.storage.documents import DocumentReader
+from jcb_engine.storage.info import IndexInfo, describe_index
 from jcb_engine.storage.manifest import Manifest
 from jcb_engine.storage.publish import OutcomeUnknownError
 from jcb_engine.storage.segment import Segment
@@ -17,6 +18,7 @@ __all__ = [
     "DocumentReader",
     "DocumentWriter",
     "DuplicateDocumentError",
+    "IndexInfo",
     "Manifest",
     "OutcomeUnknownError",
     "Segment",
@@ -25,5 +27,6 @@ __all__ = [
     "StoredCodec",
     "Transaction",
     "VerifyReport",
+    "describe_index",
     "verify",
 ]

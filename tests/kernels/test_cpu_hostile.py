@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -17,8 +19,11 @@ QUERY_OFFSETS = np.array([0, 9], np.int64)
 EVERYTHING = Ranges(np.array([0]), np.array([DOCUMENTS]))
 
 
+cached_store = cache(random_store)
+
+
 def damaged(nbits: int, wide_ids: bool = False, **changes: object) -> tuple[object, SegmentArrays]:
-    codec, segments, _, _ = random_store(dim=DIM, nbits=nbits, segment_documents=(DOCUMENTS,), wide_ids=wide_ids)
+    codec, segments, _, _ = cached_store(dim=DIM, nbits=nbits, segment_documents=(DOCUMENTS,), wide_ids=wide_ids)
     fields = {name: getattr(segments[0], name) for name in SegmentArrays.__slots__}
     for name, change in changes.items():
         fields[name] = change(fields[name].copy()) if callable(change) else change
@@ -35,21 +40,17 @@ def with_value(place: int, value: int):  # type: ignore[no-untyped-def]
 
 @every_backend
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("precision", ["fast", "exact"])
-@pytest.mark.parametrize("tokens", [9, 0])
 @pytest.mark.parametrize(
-    ("place", "value"),
-    [(5, -1), (5, 2**40), (5, -(2**63)), (5, 2**63 - 1), (DOCUMENTS, 2**31), (0, 7), (3, 2**60)],
+    ("place", "value"), [(5, -1), (5, 2**40), (5, -(2**63)), (5, 2**63 - 1), (DOCUMENTS, 2**31), (0, 5000)]
 )
-def test_token_offsets_outside_the_segment_are_found(
-    backend: CpuBackend, nbits: int, precision: str, tokens: int, place: int, value: int
-) -> None:
+def test_token_offsets_outside_the_segment_are_found(backend: CpuBackend, nbits: int, place: int, value: int) -> None:
     codec, segment = damaged(nbits, doc_offsets=with_value(place, value))
-    if (place, value) == (0, 7) and segment.doc_offsets[1] >= 7:
-        pytest.skip("the first document is long enough for that offset")
     store = backend.prepare(codec, [segment])
-    with pytest.raises(CorruptIndexError, match="doc_offsets are damaged"):
-        backend.maxsim_quantized(store, QUERIES[:tokens], np.array([0, tokens], np.int64), EVERYTHING, precision)
+    for precision in ("fast", "exact"):
+        for tokens in (9, 0):
+            query_offsets = np.array([0, tokens], np.int64)
+            with pytest.raises(CorruptIndexError, match="doc_offsets are damaged"):
+                backend.maxsim_quantized(store, QUERIES[:tokens], query_offsets, EVERYTHING, precision)
 
 
 @every_backend

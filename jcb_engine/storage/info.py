@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jcb_engine.storage import Snapshot
+from jcb_engine.storage.snapshot import Snapshot
 from jcb_engine.types import JsonValue
 
 # Arrays of a segment by what they are for. A token's vector is its code, its centroid and its two scalars.
