@@ -14,6 +14,7 @@ identity: the model's own vectors.
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import random
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from jcb_engine.encoder.hub import HubAccess
 from jcb_engine.encoder.minilm import HIDDEN_SIZE, MAX_LENGTH, MiniLM
@@ -42,17 +43,19 @@ def main() -> None:
     moment, token_count = second_moment(texts)
     directions = principal_directions(moment)
     shares = [float(np.trace(directions[:dim] @ moment @ directions[:dim].T) / np.trace(moment)) for dim in DIMS]
-    metadata = {
-        "version": "1",
-        "dims": " ".join(map(str, DIMS)),
+    making = {
+        "version": 1,
+        "dims": DIMS,
         "model": "sentence-transformers/all-MiniLM-L6-v2",
         "method": "principal directions of unit token vectors, uncentred; 384: identity",
         "corpus": f"documentation strings of CPython {platform.python_version()}'s standard library",
-        "documents": str(len(texts)),
-        "tokens": str(token_count),
-        "seed": str(options.seed),
+        "documents": len(texts),
+        "tokens": token_count,
+        "seed": options.seed,
     }
-    save_file(heads(directions), options.output, metadata)
+    # one entry, since safetensors writes several in a random order
+    metadata = {"making": json.dumps(making, sort_keys=True)}
+    options.output.write_bytes(save(heads(directions), metadata))
     print(f"{options.output}: {len(texts)} documents, {token_count} tokens")
     print("share of the squared length kept:", ", ".join(f"{d}: {s:.3f}" for d, s in zip(DIMS, shares, strict=True)))
 
@@ -80,7 +83,8 @@ def principal_directions(moment: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
     _, columns = np.linalg.eigh(moment)
     rows = columns[:, ::-1].T
     largest = np.abs(rows).argmax(axis=1, keepdims=True)
-    return rows * np.sign(np.take_along_axis(rows, largest, axis=1))
+    signed: npt.NDArray[np.float64] = rows * np.sign(np.take_along_axis(rows, largest, axis=1))
+    return signed
 
 
 def heads(directions: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float16]]:

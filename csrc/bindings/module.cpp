@@ -2,12 +2,12 @@
 // checks shapes and makes the arrays that results are written to; jcb_engine/kernels/_cpu.pyi lists the signatures.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 
 #include <exception>
 #include <stdexcept>
 
 #include "bindings/store.h"
-#include "cpu/panels.h"
 #include "jcb/centroids.h"
 #include "jcb/codec.h"
 #include "jcb/machine.h"
@@ -19,26 +19,6 @@ namespace {
 
 using nb::literals::operator""_a;
 using Unlocked = nb::gil_scoped_release;
-
-// Centroid scores [K, Q] of one call, and what the kernels want behind them.
-struct Table {
-  Table(int64_t centroid_count, int64_t query_tokens)
-      : centroid_count(centroid_count),
-        query_tokens(query_tokens),
-        values(centroid_count * query_tokens + kTablePadding) {}
-
-  int64_t centroid_count, query_tokens;
-  FloatBuffer values;
-};
-
-Table centroid_scores_of(const Machine& machine, const Store& store, Input<float, 2> queries) {
-  const CodecView& codec = store.view.codec;
-  const Unlocked unlocked;
-  Table table(codec.centroid_count, size_of(queries));
-  centroid_scores(machine, codec.centroids, codec.centroid_count, queries.data(), table.query_tokens, codec.dim,
-                  table.values.data());
-  return table;
-}
 
 nb::tuple accumulate(const Machine& machine, Store& store, Input<int64_t, 2> centroid_ids, Input<float, 2> scores,
                      Input<float, 1> frontier, Input<int64_t, 1> query_offsets, int64_t limit,
@@ -90,14 +70,21 @@ void register_building(nb::module_& module) {
 
 void register_searching(nb::module_& module) {
   nb::class_<Table>(module, "Table")
-      .def_ro("centroid_count", &Table::centroid_count)
-      .def_ro("query_tokens", &Table::query_tokens)
+      .def_prop_ro("centroid_count", &Table::centroid_count)
+      .def_prop_ro("query_tokens", &Table::query_tokens)
+      .def("is_of", &Table::is_of, "store"_a)
       .def("to_array", [](nb::handle_t<Table> self) {
         const Table& table = nb::cast<const Table&>(self);
-        const size_t shape[] = {static_cast<size_t>(table.centroid_count), static_cast<size_t>(table.query_tokens)};
-        return nb::ndarray<nb::numpy, const float, nb::ndim<2>>(table.values.data(), 2, shape, self);
+        const size_t shape[] = {static_cast<size_t>(table.centroid_count()), static_cast<size_t>(table.query_tokens())};
+        return nb::ndarray<nb::numpy, const float, nb::ndim<2>>(table.values(), 2, shape, self);
       });
-  module.def("centroid_scores", &centroid_scores_of, "machine"_a, "store"_a, "queries"_a);
+  module.def(
+      "centroid_scores",
+      [](const Machine& machine, Store& store, Input<float, 2> queries) {
+        const Unlocked unlocked;
+        return std::make_unique<Table>(machine, store, queries.data(), size_of(queries));
+      },
+      "machine"_a, "store"_a, "queries"_a, nb::keep_alive<0, 2>());
   module.def("accumulate_postings", &accumulate, "machine"_a, "store"_a, "probes"_a, "probe_scores"_a, "frontier"_a,
              "query_offsets"_a, "limit"_a, "mask"_a.none());
   module.def(
@@ -105,26 +92,41 @@ void register_searching(nb::module_& module) {
       [](const Machine& machine, const Store& store, const Table& table, Input<int64_t, 1> query_offsets,
          const CandidateArrays& candidates, Array<float, 1> scores) {
         const Unlocked unlocked;
-        maxsim_centroids(machine, store.view, table.values.data(), table.query_tokens, query_offsets.data(),
+        maxsim_centroids(machine, store.view, table.values(), table.query_tokens(), query_offsets.data(),
                          size_of(query_offsets) - 1, candidates.view, scores.data());
       },
       "machine"_a, "store"_a, "table"_a, "query_offsets"_a, "candidates"_a, "scores"_a);
   module.def(
       "maxsim_quantized",
       [](const Machine& machine, const Store& store, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
-         const CandidateArrays& candidates, bool exact, const Table* table, Array<float, 1> scores) {
+         const CandidateArrays& candidates, bool exact, Table& table, Array<float, 1> scores) {
         const Unlocked unlocked;
-        maxsim_quantized(machine, store.view, queries.data(), query_offsets.data(), size_of(query_offsets) - 1,
-                         candidates.view, exact, table == nullptr ? nullptr : table->values.data(), scores.data());
+        const auto call =
+            table.prepared(machine, queries.data(), query_offsets.data(), size_of(query_offsets) - 1);
+        maxsim_quantized(machine, store.view, *call, candidates.view, exact, scores.data());
       },
-      "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "candidates"_a, "exact"_a, "table"_a.none(), "scores"_a);
+      "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "candidates"_a, "exact"_a, "table"_a, "scores"_a);
+  module.def(
+      "maxsim_raw",
+      [](const Machine& machine, const Store& store, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
+         const CandidateArrays& candidates, Array<float, 1> scores) {
+        const Unlocked unlocked;
+        maxsim_raw(machine, store.view, queries.data(), query_offsets.data(), size_of(query_offsets) - 1,
+                   candidates.view, scores.data());
+      },
+      "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "candidates"_a, "scores"_a);
   module.def(
       "score_error_bound",
-      [](const Machine& machine, const Store& store, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
+      [](const Machine& machine, Store& store, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
          Array<float, 1> bounds) {
         const Unlocked unlocked;
-        score_error_bound(machine, store.view, queries.data(), query_offsets.data(), size_of(query_offsets) - 1,
-                          bounds.data());
+        const int64_t query_count = size_of(query_offsets) - 1;
+        auto call = store.find(machine, queries.data(), query_offsets.data(), query_count);
+        if (call == nullptr) {
+          call = std::make_shared<const PreparedCall>(machine, store.view.codec, queries.data(), query_offsets.data(),
+                                                      query_count, nullptr);
+        }
+        score_error_bound(store.view, *call, bounds.data());
       },
       "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "bounds"_a);
 }

@@ -2,6 +2,11 @@
 
 #include <nanobind/stl/optional.h>
 
+#include <cstring>
+#include <stdexcept>
+
+#include "jcb/centroids.h"
+
 namespace jcb::bindings {
 
 Codec::Codec(int nbits, Input<float, 2> centroids, Input<float, 1> cutoffs, Input<float, 1> levels, float norm_scale)
@@ -38,6 +43,49 @@ void Store::add_segment(Segment segment, float max_sigma, float max_norm) {
   view.segments.push_back(segment_view);
   view.segment_starts.push_back(view.segment_starts.back() + segment_view.documents);
   segments.push_back(std::move(segment));
+}
+
+// try_lock, because a mutex that was held during a fork stays locked in the child: then calls are prepared anew.
+void Store::remember(const std::shared_ptr<const PreparedCall>& call) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) return;
+  std::erase_if(calls_, [](const auto& known) { return known.expired(); });
+  calls_.push_back(call);
+}
+
+std::shared_ptr<const PreparedCall> Store::find(const Machine& machine, const float* queries,
+                                                const int64_t* query_offsets, int64_t query_count) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) return nullptr;
+  for (const auto& known : calls_) {
+    std::shared_ptr<const PreparedCall> call = known.lock();
+    if (call != nullptr && call->is_for(machine, queries, query_offsets, query_count)) return call;
+  }
+  return nullptr;
+}
+
+Table::Table(const Machine& machine, Store& store, const float* queries, int64_t query_tokens)
+    : store_(&store),
+      queries_(queries, queries + query_tokens * store.view.codec.dim),
+      query_tokens_(query_tokens),
+      values_(store.view.codec.centroid_count * query_tokens + kTablePadding) {
+  const CodecView& codec = store.view.codec;
+  centroid_scores(machine, codec.centroids, codec.centroid_count, queries, query_tokens, codec.dim, values_.data());
+}
+
+std::shared_ptr<const PreparedCall> Table::prepared(const Machine& machine, const float* queries,
+                                                    const int64_t* query_offsets, int64_t query_count) {
+  if (query_offsets[query_count] != query_tokens_ ||
+      std::memcmp(queries, queries_.data(), queries_.size() * sizeof(float)) != 0) {
+    throw std::invalid_argument("the table of centroid scores was made for other queries");
+  }
+  const std::lock_guard lock(mutex_);
+  if (call_ == nullptr || !call_->is_for(machine, queries, query_offsets, query_count)) {
+    call_ = std::make_shared<const PreparedCall>(machine, store_->view.codec, queries, query_offsets, query_count,
+                                                 values_.data());
+    store_->remember(call_);
+  }
+  return call_;
 }
 
 CandidateArrays lists(Input<uint32_t, 1> documents, Input<int64_t, 1> list_offsets) {

@@ -1,11 +1,14 @@
 // Python objects that hold arrays alive as long as the views of jcb/store.h point into them.
 #pragma once
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "cpu/panels.h"
 #include "jcb/candidates.h"
+#include "jcb/maxsim_store.h"
 #include "jcb/postings.h"
 #include "jcb/store.h"
 
@@ -39,6 +42,39 @@ struct Store {
   Codec codec;
   std::vector<Segment> segments;
   PostingScratchPool scratch;
+
+  // The prepared calls of tables that are alive, so that score_error_bound, which is not given the table, finds the one
+  // that has been prepared already.
+  void remember(const std::shared_ptr<const PreparedCall>& call);
+  std::shared_ptr<const PreparedCall> find(const Machine& machine, const float* queries, const int64_t* query_offsets,
+                                           int64_t query_count);
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::weak_ptr<const PreparedCall>> calls_;
+};
+
+// Centroid scores of the queries of one call, and what is prepared from them once they are used.
+class Table {
+ public:
+  Table(const Machine& machine, Store& store, const float* queries, int64_t query_tokens);
+
+  int64_t centroid_count() const { return store_->view.codec.centroid_count; }
+  int64_t query_tokens() const { return query_tokens_; }
+  const float* values() const { return values_.data(); }
+  bool is_of(const Store& store) const { return store_ == &store; }
+
+  // Throws std::invalid_argument when the table was made for other queries.
+  std::shared_ptr<const PreparedCall> prepared(const Machine& machine, const float* queries,
+                                               const int64_t* query_offsets, int64_t query_count);
+
+ private:
+  Store* store_;  // the Python object keeps it alive
+  std::vector<float> queries_;
+  int64_t query_tokens_;
+  FloatBuffer values_;
+  std::mutex mutex_;
+  std::shared_ptr<const PreparedCall> call_;
 };
 
 struct CandidateArrays {

@@ -109,28 +109,19 @@ class Nibbles {
   uint64_t low, high;
 };
 
-template <class Simd, int kRows>
-JCB_INLINE typename Simd::Bytes sum_of_rows(const uint8_t* rows, Nibbles nibbles, int first) {
-  auto sum = Simd::load_bytes(rows + nibbles.offset(first));
-#pragma GCC unroll 4
-  for (int j = 1; j < kRows; ++j) sum = Simd::add_bytes(sum, Simd::load_bytes(rows + nibbles.offset(first + j)));
-  return sum;
-}
-
 template <class Simd>
 JCB_INLINE void prefetch_scores(const FastTile& tile, const FastChunk& chunk, int token, int count) {
   const int ahead = token + kPrefetchTokens < count ? token + kPrefetchTokens : token;
   Simd::prefetch(tile.centroid_scores + static_cast<int64_t>(chunk.centroid_ids[ahead]) * tile.columns);
 }
 
-template <class Simd, int kBits>
+template <class Simd>
 struct RowBytes {
   static constexpr int kHalves = 2;
 
   JCB_INLINE void score(const FastTile& tile, CodeReader& codes, int64_t first, int count, const FastChunk& chunk,
                         typename Simd::Words (&best)[2]) {
-    constexpr RowPlan kPlan = row_plan(kBits);
-    constexpr int kRows = kPlan.rows_per_sum;
+    static_assert(kRowsPerSum == 2);
     const auto start_even = Simd::load_words(tile.start), start_odd = Simd::load_words(tile.start + 16);
     for (int t = 0; t < count; ++t) {
       prefetch_scores<Simd>(tile, chunk, t, count);
@@ -140,10 +131,9 @@ struct RowBytes {
       for (int64_t word = 0; word < tile.code_words; ++word, rows += 16 * 512) {
         const Nibbles nibbles(code + 8 * word);
 #pragma GCC unroll 8
-        for (int j = 0; j < 16; j += kRows * (kPlan.averaged ? 2 : 1)) {
-          auto sum = sum_of_rows<Simd, kRows>(rows, nibbles, j);
-          if (kPlan.averaged) sum = Simd::average(sum, sum_of_rows<Simd, kRows>(rows, nibbles, j + kRows));
-          Simd::widen(sum, even, odd);
+        for (int j = 0; j < 16; j += 2) {
+          const auto first_row = Simd::load_bytes(rows + nibbles.offset(j));
+          Simd::widen(Simd::add_bytes(first_row, Simd::load_bytes(rows + nibbles.offset(j + 1))), even, odd);
         }
       }
       const typename Simd::Words a[2] = {Simd::shift_left(Simd::without_odd(even, odd), tile.shift),
@@ -153,7 +143,7 @@ struct RowBytes {
   }
 };
 
-template <class Simd, int kBits>
+template <class Simd>
 struct RowWords {
   static constexpr int kHalves = 1;
 
@@ -237,11 +227,11 @@ bool score_dot(const FastTile& tile, const TokenScale& scale, const TokenArrays&
                             : score_tile<Simd, Dot<Simd, kBits, 1>>(tile, scale, tokens, runs, count, scores);
 }
 
-template <class Simd, int kBits>
+template <class Simd>
 bool score_rows(const FastTile& tile, const TokenScale& scale, const TokenArrays& tokens, const TokenRun* runs,
                 int64_t count, float* scores) {
-  return tile.columns == 32 ? score_tile<Simd, RowBytes<Simd, kBits>>(tile, scale, tokens, runs, count, scores)
-                            : score_tile<Simd, RowWords<Simd, kBits>>(tile, scale, tokens, runs, count, scores);
+  return tile.columns == 32 ? score_tile<Simd, RowBytes<Simd>>(tile, scale, tokens, runs, count, scores)
+                            : score_tile<Simd, RowWords<Simd>>(tile, scale, tokens, runs, count, scores);
 }
 
 template <class Simd>
@@ -250,8 +240,7 @@ bool score_fast(const FastTile& tile, const TokenScale& scale, const TokenArrays
   if (tile.bits == 8) return score_dot<Simd, 8>(tile, scale, tokens, runs, count, scores);
   if (tile.bits == 4) return score_dot<Simd, 4>(tile, scale, tokens, runs, count, scores);
   if (tile.family == Family::kDot) return score_dot<Simd, 2>(tile, scale, tokens, runs, count, scores);
-  return tile.bits == 2 ? score_rows<Simd, 2>(tile, scale, tokens, runs, count, scores)
-                        : score_rows<Simd, 1>(tile, scale, tokens, runs, count, scores);
+  return score_rows<Simd>(tile, scale, tokens, runs, count, scores);
 }
 
 // --------------------------------------------------------------------------------------------------- documents, exact

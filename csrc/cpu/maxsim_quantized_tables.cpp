@@ -84,23 +84,22 @@ struct RoundedGroup {
   }
 };
 
-// All groups of one query token as bytes, in the order of rows, with the coarsest sums that fit.
+// All groups of one query token as bytes, in the order of rows.
 struct RoundedRows {
   std::vector<RoundedGroup> groups;
-  double step;        // of the sums, after averaging
   double offset = 0;  // in steps
   double error = 0;   // in steps
   int64_t largest_sum = 0;
 
   // products: [groups][16] in the order of rows. False if a sum of bytes could overflow at this step.
-  bool round(const std::vector<double>& products, double byte_step, RowPlan plan) {
+  bool round(const std::vector<double>& products, double byte_step) {
     const int64_t count = static_cast<int64_t>(products.size()) / 16;
     groups.clear();
     offset = error = 0.0;
     largest_sum = 0;
-    for (int64_t first = 0; first < count; first += plan.rows_per_sum) {
+    for (int64_t first = 0; first < count; first += kRowsPerSum) {
       int sum = 0;
-      for (int j = 0; j < plan.rows_per_sum; ++j) {
+      for (int j = 0; j < kRowsPerSum; ++j) {
         groups.emplace_back(&products[(first + j) * 16], 1.0 / byte_step);
         sum += groups.back().largest;
         offset += groups.back().offset;
@@ -108,14 +107,6 @@ struct RoundedRows {
       }
       if (sum > 255) return false;
       largest_sum += sum;
-    }
-    step = byte_step;
-    if (plan.averaged) {  // (a + b + 1) / 2 rounded down is a/2 + b/2 + 1/4 +- 1/4
-      const double averages = static_cast<double>(count / plan.rows_per_sum / 2);
-      step *= 2.0;
-      offset = offset / 2.0 - averages / 4.0;
-      error = error / 2.0 + averages / 4.0;
-      largest_sum = largest_sum / 2 + static_cast<int64_t>(averages);
     }
     return true;
   }
@@ -189,7 +180,6 @@ Tile::Tile(Family family, int columns, const CodecView& codec, const LevelLattic
 }
 
 void Tile::build_row_bytes(const TileTokens& tokens) {
-  const RowPlan plan = row_plan(codec_.nbits);
   const int64_t groups = view_.code_words * 16;
   rows_ = make_aligned<uint8_t>(groups * 16 * view_.columns);
   start_ = make_aligned<int16_t>(view_.columns);
@@ -208,24 +198,24 @@ void Tile::build_row_bytes(const TileTokens& tokens) {
       ranges[row_of_nibble(g)] = *most - *least;
       size += std::max(std::fabs(*least), std::fabs(*most));
     }
-    for (int64_t g = 0; g < groups; g += plan.rows_per_sum) {
+    for (int64_t g = 0; g < groups; g += kRowsPerSum) {
       double sum = 0.0;
-      for (int j = 0; j < plan.rows_per_sum; ++j) sum += ranges[g + j];
+      for (int j = 0; j < kRowsPerSum; ++j) sum += ranges[g + j];
       widest_sum = std::max(widest_sum, sum);
     }
     // Sums of bytes must fit u8, and their sum, centred, i16. Rounding adds to both: a first guess, widened until it holds.
-    const double divisor = plan.averaged ? 2.0 : 1.0, room = kLargestWord - 2.0 - 0.75 * static_cast<double>(groups);
-    double byte_step = std::max({widest_sum / (255.0 - plan.rows_per_sum / 4.0), size / (divisor * room),
-                                 smallest_step(tokens.largest_scores[t])});
+    const double room = kLargestWord - 2.0 - static_cast<double>(groups);
+    double step = std::max({widest_sum / (255.0 - 0.25 * kRowsPerSum), size / room,
+                            smallest_step(tokens.largest_scores[t])});
     product_sum_ += size;
-    if (byte_step == 0.0) continue;  // zeros everywhere are right
-    byte_step = float_not_below(byte_step);
-    while (!rounded.round(ordered, byte_step, plan)) byte_step = float_not_below(byte_step * 1.004);
+    if (step == 0.0) continue;  // zeros everywhere are right
+    step = float_not_below(step);
+    while (!rounded.round(ordered, step)) step = float_not_below(step * 1.004);
     for (int64_t r = 0; r < groups; ++r) {
       for (int n = 0; n < 16; ++n) rows_[(r * 16 + n) * view_.columns + t] = rounded.groups[r].integers[n];
     }
     offsets[t] = std::llrint(rounded.offset);
-    steps_[t] = rounded.step;
+    steps_[t] = step;
     errors[t] = rounded.error + std::fabs(rounded.offset - static_cast<double>(offsets[t]));
     largest = std::max({largest, std::fabs(static_cast<double>(offsets[t])),
                         std::fabs(static_cast<double>(offsets[t] + rounded.largest_sum))});

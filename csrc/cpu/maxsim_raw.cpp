@@ -1,11 +1,11 @@
-#include "cpu/maxsim_raw.h"
-
+// MaxSim over stored fp16 vectors.
 #include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "cpu/candidates.h"
 #include "cpu/panels.h"
+#include "jcb/maxsim_store.h"
 
 namespace jcb {
 namespace {

@@ -2,139 +2,111 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
-#include <memory>
-#include <optional>
-#include <vector>
 
 #include "cpu/candidates.h"
-#include "cpu/maxsim_raw.h"
-#include "cpu/panels.h"
-#include "jcb/centroids.h"
 
 namespace jcb {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int kRawBits = 16;
 constexpr int64_t kLongestQuery = 1024;  // of PreparedQueries
 
-// Queries cut into pieces of 1 to kLongestQuery tokens; MaxSim is a sum over tokens, so the pieces' scores add up.
-struct Pieces {
-  std::vector<int64_t> offsets{0};       // [pieces + 1] in query tokens
-  std::vector<int64_t> first_of_query;   // [queries + 1] in pieces; a query without tokens has none
-
-  Pieces(const int64_t* query_offsets, int64_t query_count) {
-    for (int64_t q = 0; q < query_count; ++q) {
-      first_of_query.push_back(count());
-      for (int64_t end = query_offsets[q]; end < query_offsets[q + 1];) {
-        end = std::min(end + kLongestQuery, query_offsets[q + 1]);
-        offsets.push_back(end);
-      }
-    }
-    first_of_query.push_back(count());
-  }
-
-  int64_t count() const { return static_cast<int64_t>(offsets.size()) - 1; }
-};
+double length(const float* vector, int64_t dim) {
+  double square = 0.0;
+  for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(vector[d]) * vector[d];
+  return std::sqrt(square);
+}
 
 // What adding the scores of several pieces may round away, in the fast and in the exact sum together: per addition half
-// a unit in the last place of a sum that is at most |pieces' scores| <= sum of |q| times the longest decoded vector.
-class SumError {
- public:
-  explicit SumError(const CodecView& codec) : codec_(codec) {
-    for (int64_t k = 0; k < codec.centroid_count; ++k) {
-      longest_centroid_ = std::max(longest_centroid_, length(codec.centroids + k * codec.dim));
-    }
-    for (int i = 0; i < 1 << codec.nbits; ++i) {
-      largest_level_ = std::max(largest_level_, std::abs(static_cast<double>(codec.levels[i])));
-    }
+// a unit in the last place of a sum that is at most the sum of |q| times the longest decoded vector. Looks at all
+// centroids, for the rare query that is longer than a piece.
+double sum_error(const CodecView& codec, const SegmentView& segment, const float* queries, int64_t tokens,
+                 int64_t pieces) {
+  double longest_centroid = 0.0, largest_level = 0.0, query_lengths = 0.0;
+  for (int64_t k = 0; k < codec.centroid_count; ++k) {
+    longest_centroid = std::max(longest_centroid, length(codec.centroids + k * codec.dim, codec.dim));
   }
-
-  double bound(const SegmentView& segment, const float* queries, int64_t tokens, int64_t pieces) const {
-    double query_lengths = 0.0;
-    for (int64_t q = 0; q < tokens; ++q) query_lengths += length(queries + q * codec_.dim);
-    const double residual = segment.max_sigma * largest_level_ * std::sqrt(static_cast<double>(codec_.dim));
-    const double longest = segment.max_norm * codec_.norm_scale * (longest_centroid_ + residual);
-    return 2.0 * (pieces - 1) * 0x1p-23 * query_lengths * longest;  // twice the half unit: room for its own rounding
+  for (int i = 0; i < 1 << codec.nbits; ++i) {
+    largest_level = std::max(largest_level, std::abs(static_cast<double>(codec.levels[i])));
   }
-
- private:
-  double length(const float* vector) const {
-    double square = 0.0;
-    for (int64_t d = 0; d < codec_.dim; ++d) square += static_cast<double>(vector[d]) * vector[d];
-    return std::sqrt(square);
-  }
-
-  const CodecView& codec_;
-  double longest_centroid_ = 0.0, largest_level_ = 0.0;
-};
+  for (int64_t q = 0; q < tokens; ++q) query_lengths += length(queries + q * codec.dim, codec.dim);
+  const double residual = segment.max_sigma * largest_level * std::sqrt(static_cast<double>(codec.dim));
+  const double longest = segment.max_norm * codec.norm_scale * (longest_centroid + residual);
+  return 2.0 * (pieces - 1) * 0x1p-23 * query_lengths * longest;  // twice the half unit: room for its own rounding
+}
 
 }  // namespace
 
-void maxsim_quantized(const Machine& machine, const StoreView& store, const float* queries,
-                      const int64_t* query_offsets, int64_t query_count, const Candidates& candidates, bool exact,
-                      const float* table, float* scores) {
-  const CodecView& codec = store.codec;
-  if (codec.nbits == kRawBits) {
-    return maxsim_raw(machine, store, queries, query_offsets, query_count, candidates, scores);
-  }
-  const int64_t query_tokens = query_offsets[query_count];
-  FloatBuffer own_table;
-  if (table == nullptr) {
-    own_table = FloatBuffer(codec.centroid_count * query_tokens + kTablePadding);
-    centroid_scores(machine, codec.centroids, codec.centroid_count, queries, query_tokens, codec.dim, own_table.data());
-    table = own_table.data();
-  }
-  const Pieces pieces(query_offsets, query_count);
-  const std::unique_ptr<PreparedQueries> prepared =
-      machine.prepare_queries(codec, queries, pieces.offsets.data(), pieces.count(), table);
-
-  const auto score_piece = [&](const SegmentView& segment, int64_t piece, const uint32_t* documents, int64_t count,
-                               float* piece_scores) {
-    if (exact) {
-      prepared->score_exact(segment, piece, documents, count, piece_scores);
-    } else {
-      prepared->score_fast(segment, piece, documents, count, piece_scores);
+PreparedCall::PreparedCall(const Machine& machine, const CodecView& codec, const float* queries,
+                           const int64_t* query_offsets, int64_t query_count, const float* table)
+    : prepare_(machine.prepare_queries),
+      queries_(queries, queries + query_offsets[query_count] * codec.dim),
+      query_offsets_(query_offsets, query_offsets + query_count + 1),
+      piece_offsets_{0} {
+  for (int64_t q = 0; q < query_count; ++q) {
+    first_piece_.push_back(static_cast<int64_t>(piece_offsets_.size()) - 1);
+    for (int64_t end = query_offsets[q]; end < query_offsets[q + 1];) {
+      end = std::min(end + kLongestQuery, query_offsets[q + 1]);
+      piece_offsets_.push_back(end);
     }
-  };
-  const auto score_block = [&](const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,
-                               float* block_scores) {
-    const int64_t first = pieces.first_of_query[query], last = pieces.first_of_query[query + 1];
-    if (first == last) return score_empty_query(segment, documents, count, block_scores);
-    score_piece(segment, first, documents, count, block_scores);
-    std::vector<float> more(first + 1 < last ? count : 0);
-    for (int64_t piece = first + 1; piece < last; ++piece) {
-      score_piece(segment, piece, documents, count, more.data());
-      for (int64_t i = 0; i < count; ++i) block_scores[i] += more[i];
-    }
-  };
-  score_candidates(machine.pool, store, query_count, candidates, score_block, scores);
+  }
+  first_piece_.push_back(static_cast<int64_t>(piece_offsets_.size()) - 1);
+  pieces_ = prepare_(codec, queries_.data(), piece_offsets_.data(), first_piece_.back(), table);
 }
 
-void score_error_bound(const Machine& machine, const StoreView& store, const float* queries,
-                       const int64_t* query_offsets, int64_t query_count, float* bounds) {
-  std::fill_n(bounds, query_count, 0.0f);
-  if (store.codec.nbits == kRawBits) return;
-  const Pieces pieces(query_offsets, query_count);
-  const std::unique_ptr<PreparedQueries> prepared =
-      machine.prepare_queries(store.codec, queries, pieces.offsets.data(), pieces.count(), nullptr);
-  std::optional<SumError> sum_error;  // looks at all centroids, for queries that need it
-  for (int64_t q = 0; q < query_count; ++q) {
-    const int64_t first = pieces.first_of_query[q], last = pieces.first_of_query[q + 1];
-    if (last - first > 1 && !sum_error) sum_error.emplace(store.codec);
+bool PreparedCall::is_for(const Machine& machine, const float* queries, const int64_t* query_offsets,
+                          int64_t query_count) const {
+  return machine.prepare_queries == prepare_ && query_count == this->query_count() &&
+         std::equal(query_offsets_.begin(), query_offsets_.end(), query_offsets) &&
+         std::memcmp(queries, queries_.data(), queries_.size() * sizeof(float)) == 0;
+}
+
+void PreparedCall::score(const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,
+                         bool exact, float* scores) const {
+  const int64_t first = first_piece_[query], last = first_piece_[query + 1];
+  if (first == last) return score_empty_query(segment, documents, count, scores);
+  const auto score_piece = [&](int64_t piece, float* piece_scores) {
+    if (exact) return pieces_->score_exact(segment, piece, documents, count, piece_scores);
+    pieces_->score_fast(segment, piece, documents, count, piece_scores);
+  };
+  score_piece(first, scores);
+  std::vector<float> more(first + 1 < last ? count : 0);
+  for (int64_t piece = first + 1; piece < last; ++piece) {
+    score_piece(piece, more.data());
+    for (int64_t i = 0; i < count; ++i) scores[i] += more[i];
+  }
+}
+
+float PreparedCall::error_bound(const CodecView& codec, const SegmentView& segment, int64_t query) const {
+  const int64_t first = first_piece_[query], last = first_piece_[query + 1];
+  if (first == last) return 0.0f;
+  double bound = 0.0;
+  for (int64_t piece = first; piece < last; ++piece) {
+    bound += pieces_->error_bound(piece, segment.max_sigma, segment.max_norm);
+  }
+  if (last - first == 1) return static_cast<float>(bound);
+  const int64_t tokens = query_offsets_[query + 1] - query_offsets_[query];
+  bound += sum_error(codec, segment, queries_.data() + query_offsets_[query] * codec.dim, tokens, last - first);
+  return std::nextafter(static_cast<float>(bound), kInfinity);
+}
+
+void maxsim_quantized(const Machine& machine, const StoreView& store, const PreparedCall& call,
+                      const Candidates& candidates, bool exact, float* scores) {
+  const auto score_block = [&](const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,
+                               float* block_scores) {
+    call.score(segment, query, documents, count, exact, block_scores);
+  };
+  score_candidates(machine.pool, store, call.query_count(), candidates, score_block, scores);
+}
+
+void score_error_bound(const StoreView& store, const PreparedCall& call, float* bounds) {
+  for (int64_t q = 0; q < call.query_count(); ++q) {
+    bounds[q] = 0.0f;
     for (const SegmentView& segment : store.segments) {
-      double bound = 0.0;
-      for (int64_t piece = first; piece < last; ++piece) {
-        bound += prepared->error_bound(piece, segment.max_sigma, segment.max_norm);
-      }
-      if (last - first > 1) {
-        bound += sum_error->bound(segment, queries + query_offsets[q] * store.codec.dim,
-                                  query_offsets[q + 1] - query_offsets[q], last - first);
-      }
-      bounds[q] = std::max(bounds[q], std::nextafter(static_cast<float>(bound), kInfinity));
+      bounds[q] = std::max(bounds[q], call.error_bound(store.codec, segment, q));
     }
-    if (first == last) bounds[q] = 0.0f;
   }
 }
 

@@ -22,7 +22,7 @@ namespace {  // private to each file that includes this: nothing here may be sha
 #if defined(JCB_SIMDE)
 #define JCB_KEEP(value) (void)(value)
 #else
-#define JCB_KEEP(value) __asm__ volatile("" : "+x"(value))
+#define JCB_KEEP(value) __asm__ volatile("" : "+v"(value))
 #endif
 
 struct Avx2 {
@@ -39,7 +39,6 @@ struct Avx2 {
   }
   static JCB_INLINE Bytes load_bytes(const void* from) { return load(from); }
   static JCB_INLINE Bytes add_bytes(Bytes a, Bytes b) { return _mm256_add_epi8(a, b); }
-  static JCB_INLINE Bytes average(Bytes a, Bytes b) { return _mm256_avg_epu8(a, b); }
   static JCB_INLINE void widen(Bytes bytes, Words& even, Words& odd) {
     even = _mm256_add_epi16(even, bytes);
     odd = _mm256_add_epi16(odd, _mm256_srli_epi16(bytes, 8));

@@ -38,10 +38,6 @@ struct Scalar {
     for (int i = 0; i < 32; ++i) a.lane[i] = static_cast<uint8_t>(a.lane[i] + b.lane[i]);
     return a;
   }
-  static JCB_INLINE Bytes average(Bytes a, Bytes b) {  // rounded up
-    for (int i = 0; i < 32; ++i) a.lane[i] = static_cast<uint8_t>((a.lane[i] + b.lane[i] + 1) >> 1);
-    return a;
-  }
   // even += bytes 2i + 256 * bytes 2i+1, odd += bytes 2i+1, modulo 2^16.
   static JCB_INLINE void widen(Bytes bytes, Words& even, Words& odd) {
     for (int i = 0; i < 16; ++i) {

@@ -44,6 +44,7 @@ class Table:
     def centroid_count(self) -> int: ...
     @property
     def query_tokens(self) -> int: ...
+    def is_of(self, store: Store) -> bool: ...
     def to_array(self) -> Float32Array: ...
 
 def nearest_centroids(
@@ -93,7 +94,15 @@ def maxsim_quantized(
     query_offsets: Int64Array,
     candidates: Candidates,
     exact: bool,
-    table: Table | None,
+    table: Table,
+    scores: Float32Array,
+) -> None: ...
+def maxsim_raw(
+    machine: Machine,
+    store: Store,
+    queries: Float32Array,
+    query_offsets: Int64Array,
+    candidates: Candidates,
     scores: Float32Array,
 ) -> None: ...
 def score_error_bound(

@@ -157,28 +157,22 @@ class CpuBackend:
         check_array("queries", queries, np.float32, (None, own.codec.dim))
         check_offsets("query_offsets", query_offsets, len(queries))
         check_candidates(candidates, len(query_offsets) - 1, own.documents)
-        native_table = None if table is None else own_table(own, table)
-        if native_table is not None and native_table.query_tokens != len(queries):
-            raise InputError(f"the table is for {native_table.query_tokens} query tokens; there are {len(queries)}")
         scores = _empty_scores(candidates, len(query_offsets) - 1)
-        _cpu.maxsim_quantized(
-            self._machine,
-            own.native,
-            queries,
-            query_offsets,
-            _native_candidates(candidates),
-            precision == "exact",
-            native_table,
-            scores.reshape(-1),
-        )
+        inputs = (self._machine, own.native, queries, query_offsets, _native_candidates(candidates))
+        if own.codec.nbits == RAW_BITS:
+            _cpu.maxsim_raw(*inputs, scores.reshape(-1))
+        else:
+            native_table = self.centroid_scores(own, queries) if table is None else own_table(own, table)
+            _cpu.maxsim_quantized(*inputs, precision == "exact", native_table, scores.reshape(-1))
         return scores
 
     def score_error_bound(self, store: Store, queries: Float32Array, query_offsets: Int64Array) -> Float32Array:
         own = own_store(store)
         check_array("queries", queries, np.float32, (None, own.codec.dim))
         check_offsets("query_offsets", query_offsets, len(queries))
-        bounds = np.empty(len(query_offsets) - 1, dtype=np.float32)
-        _cpu.score_error_bound(self._machine, own.native, queries, query_offsets, bounds)
+        bounds = np.zeros(len(query_offsets) - 1, dtype=np.float32)
+        if own.codec.nbits != RAW_BITS:
+            _cpu.score_error_bound(self._machine, own.native, queries, query_offsets, bounds)
         return bounds
 
     # -- plain vectors ------------------------------------------------------------------------------------------------

@@ -51,8 +51,8 @@ def own_store(store: Store) -> CpuStore:
 
 
 def own_table(store: CpuStore, table: CentroidTable) -> _cpu.Table:
-    """The table as this backend's own; InputError when it belongs to another backend or codec."""
-    if not isinstance(table, _cpu.Table) or table.centroid_count != len(store.codec.centroids):
+    """The table as this backend's own; InputError when it was made for another store."""
+    if not isinstance(table, _cpu.Table) or not table.is_of(store.native):
         raise InputError("the table is not one of this store; make it with centroid_scores of this backend")
     return table
 

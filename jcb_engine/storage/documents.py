@@ -42,6 +42,8 @@ TABLE = (
 )
 INDEX = "CREATE UNIQUE INDEX documents_by_id ON documents (id)"
 SCHEMA = [("index", "documents_by_id", INDEX), ("table", "documents", TABLE)]
+# SQLite quotes bytes of a damaged file in its messages, which Python may then fail to decode.
+_READ_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _COLUMNS = "row, id, title, text, metadata, parent, position"
 
 
@@ -116,7 +118,7 @@ class DocumentTable:
         with self._lock:
             try:
                 yield
-            except sqlite3.Error as error:
+            except _READ_ERRORS as error:
                 raise _read_error(self._name, error) from error
 
     def _row_of(self, document_id: str, length: int) -> int | None:
@@ -187,7 +189,7 @@ class DocumentReader:
         uri = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
         try:
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
-        except sqlite3.Error as error:
+        except _READ_ERRORS as error:
             raise _read_error(str(path), error) from error
         try:
             _check_schema(connection, path, file_bytes)
@@ -226,7 +228,7 @@ class DocumentReader:
         return self._length
 
 
-def _read_error(name: str, error: sqlite3.Error) -> JcbError:
+def _read_error(name: str, error: sqlite3.Error | UnicodeDecodeError) -> JcbError:
     """What a failure of SQLite means for a file that nobody changes."""
     if isinstance(error, sqlite3.ProgrammingError):
         return InputError(f"{name} is closed; open the index again")
@@ -249,7 +251,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path, file_bytes: int) -
         schema = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type LIMIT 9").fetchall()
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (format_version,) = connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as error:
+    except _READ_ERRORS as error:
         raise _read_error(str(path), error) from error
     if schema != SCHEMA or application_id != APPLICATION_ID or format_version != FORMAT:
         raise CorruptIndexError(f"{path} is not a document file of format {FORMAT}: its schema differs")

@@ -144,6 +144,23 @@ def test_a_table_given_changes_nothing(backend: CpuBackend) -> None:
         )
 
 
+@every_backend
+def test_a_table_serves_queries_cut_otherwise_and_the_bound_finds_what_it_prepared(backend: CpuBackend) -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(20,))
+    store = backend.prepare(codec, segments)
+    queries, _ = queries_of((29,), 32)
+    table = backend.centroid_scores(store, queries)
+    for cuts in ([0, 29], [0, 9, 29], [0, 29], [0, 0, 1, 29]):
+        query_offsets = np.array(cuts, np.int64)
+        unprepared = backend.score_error_bound(store, queries, query_offsets)
+        scores = backend.maxsim_quantized(store, queries, query_offsets, whole(20), "fast", table)
+        np.testing.assert_array_equal(
+            scores, backend.maxsim_quantized(store, queries, query_offsets, whole(20), "fast")
+        )
+        # Knowing the centroid scores, the bound is a little tighter; without them it stands for any.
+        assert (backend.score_error_bound(store, queries, query_offsets) <= unprepared).all()
+
+
 def test_a_table_outlives_its_store() -> None:
     codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(4,))
     backend = CpuBackend()
@@ -250,9 +267,13 @@ def test_stores_and_tables_of_other_makers_are_refused() -> None:
         backend.maxsim_quantized(foreign, queries, query_offsets, whole(3))
     with pytest.raises(InputError, match="the table is not one of this store"):
         backend.maxsim_centroids(own, reference.centroid_scores(foreign, queries), query_offsets, whole(3))
-    with pytest.raises(InputError, match="the table is for 1 query tokens; there are 2"):
-        table = backend.centroid_scores(own, queries[:1])
+    with pytest.raises(InputError, match="the table is not one of this store"):
+        table = backend.centroid_scores(backend.prepare(codec, segments), queries)
         backend.maxsim_quantized(own, queries, query_offsets, whole(3), "fast", table)
+    for others in (queries[:1], queries[::-1].copy()):
+        with pytest.raises(InputError, match="the table of centroid scores was made for other queries"):
+            table = backend.centroid_scores(own, others)
+            backend.maxsim_quantized(own, queries, query_offsets, whole(3), "fast", table)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from jcb_engine import Document, Encoder, IndexWriter, Searcher
 from jcb_engine.errors import EncoderMismatchError, IndexNotFoundError, InputError, JcbError, NotAnIndexError
-from jcb_engine.kernels import Ranges
 from jcb_engine.kernels.reference import ReferenceBackend
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.storage import Snapshot
@@ -22,21 +21,20 @@ from tests.search.conftest import DIM, DOCUMENTS, query_vectors
 
 @pytest.fixture(scope="module")
 def reference_scores(index_path: Path) -> object:
-    """Scores of the reference backend over the stored vectors, by query: {id: score}."""
-    snapshot = Snapshot.open(index_path)
-    codec = load_codec(snapshot)
-    backend = ReferenceBackend()
-    store = backend.prepare(codec.arrays, [segment_arrays(segment) for segment in snapshot.segments])
-    everything = Ranges(np.array([0]), np.array([store.documents]))
+    """MaxSim in float64 over the stored vectors as the reference backend decodes them, by query: {id: score}."""
+    with Snapshot.open(index_path) as snapshot:
+        codec = load_codec(snapshot)
+        backend = ReferenceBackend()
+        store = backend.prepare(codec.arrays, [segment_arrays(segment) for segment in snapshot.segments])
+        decoded = [backend.decode_document(store, number) for number in range(store.documents)]
+        ids = snapshot.segments[0].documents.ids(range(store.documents))
+    values, offsets = np.concatenate(decoded), np.cumsum([0, *map(len, decoded)])
 
     def score(query: np.ndarray) -> dict[str, float]:
-        offsets = np.array([0, len(query)], np.int64)
-        scores = backend.maxsim_quantized(store, codec.rotate(query), offsets, everything, "exact")[0]
-        ids = snapshot.segments[0].documents.ids(range(store.documents))
+        scores = brute_force(codec.rotate(query), values, offsets)
         return {name: float(score) for name, score in zip(ids, scores, strict=True) if score > -np.inf}
 
-    yield score
-    snapshot.close()
+    return score
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -244,6 +245,50 @@ def test_values_that_no_writer_makes_are_damage(
     with pytest.raises(CorruptIndexError, match=r"d\.sqlite"):
         read(reader)
     reader.close()
+
+
+def test_a_message_of_sqlite_that_is_no_text_is_damage_too(tmp_path: Path) -> None:
+    _sealed(tmp_path, _many(2)).close()
+    path = tmp_path / "documents.sqlite"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \xe5ABLE"))
+    with pytest.raises(CorruptIndexError, match=r"documents\.sqlite is damaged"):
+        DocumentReader.open(path, 2, path.stat().st_size)
+
+
+@pytest.fixture(scope="module")
+def sealed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sealed")
+    _sealed(folder, _many(30)).close()
+    return folder / "documents.sqlite"
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_damage_of_a_file_gives_an_answer_or_our_errors(sealed_file: Path, data: st.DataObject) -> None:
+    original = sealed_file.read_bytes()
+    content = bytearray(original)
+    # Structure lies at the start of a page; texts, which are most of a file, tell little.
+    for _ in range(data.draw(st.integers(1, 12))):
+        page = data.draw(st.integers(0, len(content) // 4096 - 1))
+        content[page * 4096 + data.draw(st.integers(0, 130) | st.integers(0, 4095))] = data.draw(st.integers(0, 255))
+    try:
+        sealed_file.write_bytes(content)
+        try:
+            reader = DocumentReader.open(sealed_file, 30, len(content))
+        except CorruptIndexError:
+            return
+        for read in (
+            lambda: reader.get(range(30)),
+            lambda: reader.ids(range(30)),
+            lambda: reader.rows_of([f"id-{row}" for row in range(31)]),
+            lambda: list(reader.iterate(batch_size=7)),
+            reader.check_all,
+        ):
+            with contextlib.suppress(CorruptIndexError):
+                read()
+        reader.close()
+    finally:
+        sealed_file.write_bytes(original)
 
 
 def test_a_file_with_another_number_of_documents_is_damage(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@
 // scores: as in candidates.h. query_offsets: [query_count + 1], rising from 0.
 #pragma once
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "jcb/candidates.h"
 #include "jcb/machine.h"
@@ -11,17 +13,48 @@
 
 namespace jcb {
 
+// Queries prepared for scoring coded tokens: made once, then used for a scan, its error bound and the exact scores of
+// what it found. Keeps copies of queries and offsets, pointers to the codec's arrays and to the table. Thread-safe.
+class PreparedCall {
+ public:
+  // table: [K, Q] of centroids.h, or null: then only score_error_bound may be called. Not for raw codecs.
+  PreparedCall(const Machine& machine, const CodecView& codec, const float* queries, const int64_t* query_offsets,
+               int64_t query_count, const float* table);
+
+  // True when these are the queries and offsets, bit by bit, and the machine prepares with the same instructions.
+  bool is_for(const Machine& machine, const float* queries, const int64_t* query_offsets, int64_t query_count) const;
+
+  int64_t query_count() const { return static_cast<int64_t>(query_offsets_.size()) - 1; }
+
+  // Scores documents of one segment for one query, as PreparedQueries does, and for a query of any length.
+  void score(const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count, bool exact,
+             float* scores) const;
+  // Bound of |fast - exact| for every document of the segment.
+  float error_bound(const CodecView& codec, const SegmentView& segment, int64_t query) const;
+
+ private:
+  PrepareQueriesFunction prepare_;
+  std::vector<float> queries_;
+  std::vector<int64_t> query_offsets_;
+  // Queries are cut into pieces of a length that PreparedQueries takes; a query without tokens has none.
+  std::vector<int64_t> piece_offsets_;  // [pieces + 1] in query tokens
+  std::vector<int64_t> first_piece_;    // [queries + 1]
+  std::unique_ptr<PreparedQueries> pieces_;
+};
+
 // Every token is its centroid. table: [K, Q] of centroids.h, with kTablePadding floats behind its end. Not for raw codecs.
 void maxsim_centroids(const Machine& machine, const StoreView& store, const float* table, int64_t query_tokens,
                       const int64_t* query_offsets, int64_t query_count, const Candidates& candidates, float* scores);
 
-// Over decoded tokens: in small integers, or exact in fp32. table: as above, or null: then it is computed here.
-void maxsim_quantized(const Machine& machine, const StoreView& store, const float* queries,
-                      const int64_t* query_offsets, int64_t query_count, const Candidates& candidates, bool exact,
-                      const float* table, float* scores);
+// Over decoded tokens: in small integers, or exact in fp32.
+void maxsim_quantized(const Machine& machine, const StoreView& store, const PreparedCall& call,
+                      const Candidates& candidates, bool exact, float* scores);
 
-// bounds: [query_count], of |fast - exact| for every document of the store; 0 for raw codecs, which are always exact.
-void score_error_bound(const Machine& machine, const StoreView& store, const float* queries,
-                       const int64_t* query_offsets, int64_t query_count, float* bounds);
+// bounds: [query_count], of |fast - exact| for every document of the store.
+void score_error_bound(const StoreView& store, const PreparedCall& call, float* bounds);
+
+// Over stored fp16 vectors, decoded to fp32 a few rows at a time and multiplied there: for raw codecs, always exact.
+void maxsim_raw(const Machine& machine, const StoreView& store, const float* queries, const int64_t* query_offsets,
+                int64_t query_count, const Candidates& candidates, float* scores);
 
 }  // namespace jcb

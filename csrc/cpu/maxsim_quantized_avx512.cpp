@@ -1,0 +1,17 @@
+// maxsim_quantized for AVX-512 with VNNI: called only where the processor has them.
+#include "cpu/simd_avx512.h"
+
+#include "cpu/maxsim_quantized_loops.h"
+
+namespace jcb {
+
+std::unique_ptr<PreparedQueries> prepare_queries_avx512(const CodecView& codec, const float* queries,
+                                                        const int64_t* query_offsets, int64_t query_count,
+                                                        const float* centroid_scores) {
+  using namespace maxsim;
+  // vpdpbusd adds in i32 and never saturates: weights take all 8 bits.
+  static const Kernels kernels{true, {255, false}, score_fast<Avx512>, score_exact<Avx512>};
+  return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
+}
+
+}  // namespace jcb
