@@ -90,7 +90,8 @@ def principal_directions(moment: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
 def heads(directions: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float16]]:
     """The head of every dimension, [dim, 384] float16."""
     weights = {dim: directions[:dim] if dim < HIDDEN_SIZE else np.eye(HIDDEN_SIZE) for dim in DIMS}
-    return {f"heads.{dim}.weight": weight.astype(np.float16) for dim, weight in weights.items()}
+    # row by row in memory, as safetensors writes without asking
+    return {f"heads.{dim}.weight": weight.astype(np.float16, order="C") for dim, weight in weights.items()}
 
 
 if __name__ == "__main__":

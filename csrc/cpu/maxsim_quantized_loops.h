@@ -215,7 +215,9 @@ bool score_tile(const FastTile& tile, const TokenScale& scale, const TokenArrays
                               chunk.product_multipliers);
       kernel.score(tile, codes, first, length, chunk, best);
     }
-    scores[i] += scale.unit * Simd::template weighted_sum<Kernel::kHalves>(best, tile.steps);
+    // Rounded before it is added, where a compiler would fuse the two: the same bits from every instruction set.
+    volatile float part = scale.unit * Simd::template weighted_sum<Kernel::kHalves>(best, tile.steps);
+    scores[i] += part;
   }
   return true;
 }

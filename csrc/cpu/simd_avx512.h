@@ -56,7 +56,7 @@ struct Avx512 : Avx2 {
   static JCB_INLINE Floats load_floats(const float* from) { return _mm512_loadu_ps(from); }
   static JCB_INLINE Floats load_floats(const float* from, int count) {
     const unsigned all = 0xffff;
-    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(count >= 16 ? all : count <= 0 ? 0 : all >> (16 - count)), from);
+    return _mm512_maskz_loadu_ps(static_cast<uint16_t>(count >= 16 ? all : count <= 0 ? 0 : all >> (16 - count)), from);
   }
   static JCB_INLINE void store_floats(float* to, Floats v) { _mm512_storeu_ps(to, v); }
   static JCB_INLINE Floats fill(float value) { return _mm512_set1_ps(value); }

@@ -10,7 +10,7 @@ from typing import Any
 
 from jcb_engine.encoder.hub import HubAccess
 from jcb_engine.encoder.model import EncoderModel
-from jcb_engine.encoder.model_files import read_json
+from jcb_engine.encoder.model_files import fetch_folder, read_json, require_late_interaction
 from jcb_engine.encoder.objects import ObjectModel
 from jcb_engine.encoder.record import EncoderRecord
 from jcb_engine.errors import EncoderError, InputError, MissingDependencyError
@@ -28,7 +28,8 @@ WHAT_LOADS = (
 def load_model(source: str | os.PathLike[str] | TokenEncoder, dim: int | None, access: HubAccess) -> EncoderModel:
     """Raises InputError for what names no encoder, EncoderError for one that cannot be loaded."""
     if not isinstance(source, str | os.PathLike):
-        if isinstance(source, TokenEncoder):
+        # a class has the methods of its objects, too
+        if isinstance(source, TokenEncoder) and not isinstance(source, type):
             return ObjectModel(source, dim)
         raise InputError(f"a {type(source).__name__} came as an encoder; what loads is {WHAT_LOADS}")
     name = os.fspath(source)
@@ -36,13 +37,13 @@ def load_model(source: str | os.PathLike[str] | TokenEncoder, dim: int | None, a
     if mini:
         return _load_mini(dim, mini["version"], access)
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        return _load_folder(folder, dim, access)
+    if name and folder.is_dir():
+        return _load_folder(folder, dim)
     if not isinstance(source, str) or not _HUB_NAME.fullmatch(name):
         raise EncoderError(f"there is no model folder '{name}'; what loads is {WHAT_LOADS}")
     if _JINA.fullmatch(name):
         raise EncoderError(_jina_message(name))
-    return _load_multi_vector(name, dim, access)
+    return _load_multi_vector(fetch_folder(name, access), name, dim)
 
 
 def load_record(record: EncoderRecord, access: HubAccess) -> EncoderModel:
@@ -66,20 +67,21 @@ def _load_mini(dim: int | None, version: str | None, access: HubAccess) -> Encod
     return MiniModel(dim, None if version is None else int(version), access)
 
 
-def _load_folder(folder: Path, dim: int | None, access: HubAccess) -> EncoderModel:
+def _load_folder(folder: Path, dim: int | None) -> EncoderModel:
     if _is_jina_colbert(read_json(folder / "config.json", dict)):
         raise EncoderError(_jina_message(str(folder)))
-    return _load_multi_vector(str(folder.resolve()), dim, access)
+    require_late_interaction(folder, str(folder))
+    return _load_multi_vector(folder.resolve(), None, dim)
 
 
-def _load_multi_vector(name: str, dim: int | None, access: HubAccess) -> EncoderModel:
+def _load_multi_vector(folder: Path, hub_name: str | None, dim: int | None) -> EncoderModel:
     try:
         from jcb_engine.encoder.multi_vector import MultiVectorModel
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"'{name}' needs the package {error.name}; install it with: pip install 'jcb-engine[models]'"
+            f"'{hub_name or folder}' needs the package {error.name}; install it with: pip install 'jcb-engine[models]'"
         ) from error
-    return MultiVectorModel(name, dim, access)
+    return MultiVectorModel(folder, hub_name, dim)
 
 
 def _is_jina_colbert(config: Mapping[str, Any]) -> bool:

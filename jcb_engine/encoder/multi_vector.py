@@ -18,8 +18,8 @@ from tokenizers import Encoding
 from transformers.utils import logging as transformers_logging
 
 from jcb_engine.encoder.batches import token_batches
-from jcb_engine.encoder.hub import HubAccess, first_line
-from jcb_engine.encoder.model_files import fetch_folder, require_late_interaction, tokenizer_sha256, weights_sha256
+from jcb_engine.encoder.hub import first_line
+from jcb_engine.encoder.model_files import tokenizer_sha256, weights_sha256
 from jcb_engine.encoder.objects import ragged
 from jcb_engine.encoder.record import EncoderRecord
 from jcb_engine.encoder.text_tokenizer import Counted, TextTokenizer, head_of_text
@@ -37,19 +37,17 @@ class MultiVectorModel:
 
     FAMILY = "multi-vector"
 
-    def __init__(self, name: str, dim: int | None, access: HubAccess) -> None:
-        """name: an absolute folder, or the name of a model on the hub.
+    def __init__(self, folder: Path, hub_name: str | None, dim: int | None) -> None:
+        """folder: absolute, of a model that `require_late_interaction` accepts; in the hub's cache if it has a hub_name.
 
         Raises InputError where dim is not the model's, EncoderError where it cannot be loaded.
         """
-        is_folder = Path(name).is_absolute()
-        folder = Path(name) if is_folder else fetch_folder(name, access)
-        require_late_interaction(folder, name)
+        name = hub_name or str(folder)
         self._model = _load(folder, name)
         self._name = name
         self._folder = folder
         # a folder of the hub's cache is named by the commit
-        self._revision = None if is_folder else folder.name
+        self._revision = folder.name if hub_name else None
         self._dim = _embedding_dim(self._model, name)
         if dim is not None and dim != self._dim:
             raise InputError(f"dim {dim} is asked of '{name}', whose vectors have {self._dim}; leave dim out")

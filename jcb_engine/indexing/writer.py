@@ -81,7 +81,12 @@ class IndexWriter:
             raise InputError(f"dim is {dim}; it must be at least 1")
         loaded = _loaded_encoder(encoder, dim)
         check_factory(options.faiss_factory)
-        return cls(Transaction.begin(path, overwrite=overwrite), loaded, dim, options)
+        transaction = Transaction.begin(path, overwrite=overwrite)
+        try:
+            return cls(transaction, loaded, dim, options)
+        except BaseException:
+            transaction.discard()
+            raise
 
     # -- adding --------------------------------------------------------------------------------------------------------
     def add(self, documents: Iterable[Document]) -> None:
@@ -204,8 +209,7 @@ class IndexWriter:
             self._spool.close()
         if self._state != "closed":
             self._state = "closed"
-            with self._transaction:
-                pass
+            self._transaction.discard()
 
     def poison(self) -> None:
         """An add failed half way: what was added before it can no longer be told from what was not."""

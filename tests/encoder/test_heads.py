@@ -31,7 +31,9 @@ def test_the_head_of_384_dimensions_leaves_vectors_as_they_are() -> None:
 
 
 def test_files_that_were_shipped_are_unchanged() -> None:
-    assert {version: hashlib.sha256(heads_path(version).read_bytes()).hexdigest() for version in head_versions()} == SHIPPED
+    assert {
+        version: hashlib.sha256(heads_path(version).read_bytes()).hexdigest() for version in head_versions()
+    } == SHIPPED
     assert read_head(64).sha256 == SHIPPED[max(SHIPPED)]
 
 

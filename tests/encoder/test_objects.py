@@ -72,7 +72,10 @@ def test_arrays_of_any_float_type_are_taken(dtype: type) -> None:
     [
         (lambda texts: arrays(texts[:1]), "gave vectors of 1 texts for 2"),
         (lambda texts: [np.ones(4, np.float32) for _ in texts], r"array of float32 and shape \(4,\) for text 0"),
-        (lambda texts: [np.ones((1, 4 + i), np.float32) for i in range(len(texts))], "5 dimensions for text 1; expected 4"),
+        (
+            lambda texts: [np.ones((1, 4 + i), np.float32) for i in range(len(texts))],
+            "5 dimensions for text 1; expected 4",
+        ),
         (lambda texts: [np.ones((1, 4), np.int64) for _ in texts], "array of int64"),
         (lambda texts: [[[1.0]] for _ in texts], "gave a list for text 0"),
         (lambda texts: None, "gave a NoneType"),

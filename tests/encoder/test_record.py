@@ -14,7 +14,16 @@ from jcb_engine.encoder.mini_files import WEIGHTS_SHA256
 from jcb_engine.errors import EncoderError, EncoderMismatchError, InputError
 
 RECORD = EncoderRecord(
-    "mini", "mini@1", None, 128, 1, "head", "weights", "tokenizer", query_length=64, document_length=256,
+    "mini",
+    "mini@1",
+    None,
+    128,
+    1,
+    "head",
+    "weights",
+    "tokenizer",
+    query_length=64,
+    document_length=256,
     query_expansion=False,
 )
 
@@ -35,7 +44,9 @@ def test_a_record_without_a_name_is_refused(value: dict[str, Any]) -> None:
         EncoderRecord.from_json(value)
 
 
-@pytest.mark.parametrize(("field", "value"), [("dim", "128"), ("dim", True), ("query_expansion", 0), ("head_sha256", 1)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("dim", "128"), ("dim", True), ("query_expansion", 0), ("head_sha256", 1)]
+)
 def test_a_field_of_another_type_is_named(field: str, value: object) -> None:
     with pytest.raises(EncoderError, match=f"has {field} {value!r}"):
         EncoderRecord.from_json({**RECORD.to_json(), field: value})

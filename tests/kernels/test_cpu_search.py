@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.kernels.cpu_backends import DIMENSIONS, QUERY_LENGTHS, every_backend
 from tests.kernels.stores import random_store
 
 WIDTHS = (1, 2, 4, 8, 16)
+sample_store = cache(random_store)  # read only, and slow to make
 
 
 def queries_of(lengths: tuple[int, ...], dim: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +46,7 @@ def expected_scores(
 def test_exact_scores_are_those_of_the_decoded_vectors_and_fast_ones_within_the_bound(
     backend: CpuBackend, dim: int, nbits: int
 ) -> None:
-    codec, segments, decoded, offsets = random_store(dim=dim, nbits=nbits, segment_documents=(40, 1, 12))
+    codec, segments, decoded, offsets = sample_store(dim=dim, nbits=nbits, segment_documents=(40, 1, 12))
     store = backend.prepare(codec, segments)
     queries, query_offsets = queries_of((32, 5), dim)
     expected = expected_scores(queries, query_offsets, decoded, offsets)
@@ -65,7 +67,7 @@ def test_exact_scores_are_those_of_the_decoded_vectors_and_fast_ones_within_the_
 @pytest.mark.parametrize("tokens", [*QUERY_LENGTHS, 1030])
 @pytest.mark.parametrize("nbits", [2, 16])
 def test_queries_of_every_length_are_scored(backend: CpuBackend, tokens: int, nbits: int) -> None:
-    codec, segments, decoded, offsets = random_store(dim=48, nbits=nbits, segment_documents=(15,))
+    codec, segments, decoded, offsets = sample_store(dim=48, nbits=nbits, segment_documents=(15,))
     store = backend.prepare(codec, segments)
     queries, query_offsets = queries_of((3, tokens), 48)
     expected = expected_scores(queries, query_offsets, decoded, offsets)
@@ -83,7 +85,7 @@ def test_queries_of_every_length_are_scored(backend: CpuBackend, tokens: int, nb
 def test_an_empty_query_scores_zero_and_an_empty_document_minus_infinity(
     backend: CpuBackend, nbits: int, precision: str
 ) -> None:
-    codec, segments, _, offsets = random_store(dim=16, nbits=nbits, segment_documents=(30,), longest=3)
+    codec, segments, _, offsets = sample_store(dim=16, nbits=nbits, segment_documents=(30,), longest=3)
     empty = np.diff(offsets) == 0
     assert empty.any()
     store = backend.prepare(codec, segments)
@@ -97,7 +99,7 @@ def test_an_empty_query_scores_zero_and_an_empty_document_minus_infinity(
 
 @every_backend
 def test_no_queries_no_candidates_and_no_documents_give_empty_scores(backend: CpuBackend) -> None:
-    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(5,))
+    codec, segments, _, _ = sample_store(dim=16, nbits=2, segment_documents=(5,))
     store = backend.prepare(codec, segments)
     queries, query_offsets = queries_of((4,), 16)
     nothing = Lists(np.zeros(0, np.uint32), np.zeros(2, np.int64))
@@ -113,7 +115,7 @@ def test_no_queries_no_candidates_and_no_documents_give_empty_scores(backend: Cp
 @every_backend
 @pytest.mark.parametrize("nbits", [2, 16])
 def test_lists_and_ranges_give_the_scores_of_a_full_scan(backend: CpuBackend, nbits: int) -> None:
-    codec, segments, _, _ = random_store(dim=32, nbits=nbits, segment_documents=(50, 0, 1, 70, 90))
+    codec, segments, _, _ = sample_store(dim=32, nbits=nbits, segment_documents=(50, 0, 1, 70, 90))
     store = backend.prepare(codec, segments)
     np.testing.assert_array_equal(store.segment_starts, [0, 50, 50, 51, 121, 211])
     queries, query_offsets = queries_of((32, 7, 20), 32)
@@ -132,7 +134,7 @@ def test_lists_and_ranges_give_the_scores_of_a_full_scan(backend: CpuBackend, nb
 
 @every_backend
 def test_a_table_given_changes_nothing(backend: CpuBackend) -> None:
-    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(20,))
+    codec, segments, _, _ = sample_store(dim=32, nbits=2, segment_documents=(20,))
     store = backend.prepare(codec, segments)
     queries, query_offsets = queries_of((9, 20), 32)
     table = backend.centroid_scores(store, queries)
@@ -146,7 +148,7 @@ def test_a_table_given_changes_nothing(backend: CpuBackend) -> None:
 
 @every_backend
 def test_a_table_serves_queries_cut_otherwise_and_the_bound_finds_what_it_prepared(backend: CpuBackend) -> None:
-    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(20,))
+    codec, segments, _, _ = sample_store(dim=32, nbits=2, segment_documents=(20,))
     store = backend.prepare(codec, segments)
     queries, _ = queries_of((29,), 32)
     table = backend.centroid_scores(store, queries)
@@ -162,7 +164,7 @@ def test_a_table_serves_queries_cut_otherwise_and_the_bound_finds_what_it_prepar
 
 
 def test_a_table_outlives_its_store() -> None:
-    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(4,))
+    codec, segments, _, _ = sample_store(dim=16, nbits=2, segment_documents=(4,))
     backend = CpuBackend()
     queries, _ = queries_of((3,), 16)
     scores = backend.centroid_scores(backend.prepare(codec, segments), queries).to_array()
@@ -174,7 +176,7 @@ def test_a_table_outlives_its_store() -> None:
 @pytest.mark.parametrize("tokens", QUERY_LENGTHS)
 @pytest.mark.parametrize("wide_ids", [False, True])
 def test_centroid_scores_of_documents_are_sums_of_maxima(backend: CpuBackend, tokens: int, wide_ids: bool) -> None:
-    codec, segments, _, offsets = random_store(
+    codec, segments, _, offsets = sample_store(
         dim=16, nbits=2, segment_documents=(30, 25), wide_ids=wide_ids, longest=600, centroids=40
     )
     store = backend.prepare(codec, segments)
@@ -190,7 +192,7 @@ def test_centroid_scores_of_documents_are_sums_of_maxima(backend: CpuBackend, to
 
 
 def test_raw_codecs_have_no_centroid_scores_of_documents() -> None:
-    codec, segments, _, _ = random_store(dim=16, nbits=16, segment_documents=(3,))
+    codec, segments, _, _ = sample_store(dim=16, nbits=16, segment_documents=(3,))
     backend = CpuBackend()
     store = backend.prepare(codec, segments)
     queries, query_offsets = queries_of((2,), 16)
@@ -201,7 +203,7 @@ def test_raw_codecs_have_no_centroid_scores_of_documents() -> None:
 # -- what a store is made of -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("nbits", [2, 16])
 def test_mapped_read_only_arrays_serve_and_stay_alive(tmp_path: Path, nbits: int) -> None:
-    codec, segments, decoded, offsets = random_store(dim=32, nbits=nbits, segment_documents=(30,), wide_ids=True)
+    codec, segments, decoded, offsets = sample_store(dim=32, nbits=nbits, segment_documents=(30,), wide_ids=True)
     names = ("doc_offsets", "codes", "centroid_ids", "sigmas", "norms", "posting_offsets", "posting_documents")
     mapped = []
     for name in names:
@@ -237,7 +239,7 @@ def broken(segment: SegmentArrays, **changes: np.ndarray) -> SegmentArrays:
     ],
 )
 def test_prepare_names_the_array_that_does_not_fit(name: str, array: np.ndarray, message: str) -> None:
-    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(5,))
+    codec, segments, _, _ = sample_store(dim=32, nbits=2, segment_documents=(5,))
     with pytest.raises(InputError, match=message):
         CpuBackend().prepare(codec, [broken(segments[0], **{name: array})])
 
@@ -252,14 +254,14 @@ def test_prepare_names_the_array_that_does_not_fit(name: str, array: np.ndarray,
     ],
 )
 def test_prepare_refuses_a_codec_that_does_not_fit(change: dict[str, object], message: str) -> None:
-    codec, _, _, _ = random_store(dim=32, nbits=2, segment_documents=(1,))
+    codec, _, _, _ = sample_store(dim=32, nbits=2, segment_documents=(1,))
     fields = {name: getattr(codec, name) for name in CodecArrays.__slots__}
     with pytest.raises(InputError, match=message):
         CpuBackend().prepare(CodecArrays(**{**fields, **change}), [])
 
 
 def test_stores_and_tables_of_other_makers_are_refused() -> None:
-    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(3,))
+    codec, segments, _, _ = sample_store(dim=16, nbits=2, segment_documents=(3,))
     backend, reference = CpuBackend(), ReferenceBackend()
     queries, query_offsets = queries_of((2,), 16)
     foreign, own = reference.prepare(codec, segments), backend.prepare(codec, segments)
@@ -289,7 +291,7 @@ def test_stores_and_tables_of_other_makers_are_refused() -> None:
     ],
 )
 def test_candidates_that_are_not_well_formed_are_refused(candidates: Lists | Ranges, message: str) -> None:
-    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(3,))
+    codec, segments, _, _ = sample_store(dim=16, nbits=2, segment_documents=(3,))
     backend = CpuBackend()
     store = backend.prepare(codec, segments)
     queries, query_offsets = queries_of((2,), 16)
@@ -298,7 +300,7 @@ def test_candidates_that_are_not_well_formed_are_refused(candidates: Lists | Ran
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(3,))
+    codec, segments, _, _ = sample_store(dim=16, nbits=2, segment_documents=(3,))
     backend = CpuBackend()
     queries, query_offsets = queries_of((2,), 16)
     with pytest.raises(InputError, match="precision is 'best'; allowed are fast and exact"):

@@ -80,10 +80,10 @@ def test_negative_similarities_are_not_beaten_by_padding(backend: CpuBackend) ->
 @every_backend
 @pytest.mark.parametrize("dim", [3, 64, 100])
 def test_the_gradient_is_that_of_automatic_differentiation(backend: CpuBackend, dim: int) -> None:
-    vectors, doc_offsets = random_embeddings(40, dim, longest=20)
+    vectors, doc_offsets = random_embeddings(10, dim, longest=20)
     queries, query_offsets = ragged_queries((7, 0, 33), dim)
     _, argmax = backend.maxsim_argmax(queries, query_offsets, vectors, doc_offsets)
-    grad = np.random.default_rng(1).standard_normal((3, 40)).astype(np.float32)
+    grad = np.random.default_rng(1).standard_normal((3, 10)).astype(np.float32)
     grad_queries, grad_vectors = backend.maxsim_backward(grad, queries, query_offsets, vectors, doc_offsets, argmax)
 
     rows = torch.tensor(queries, dtype=torch.float64, requires_grad=True)
