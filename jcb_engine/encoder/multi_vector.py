@@ -38,7 +38,7 @@ class MultiVectorModel:
     FAMILY = "multi-vector"
 
     def __init__(self, folder: Path, hub_name: str | None, dim: int | None) -> None:
-        """folder: absolute, of a model that `require_late_interaction` accepts; in the hub's cache if it has a hub_name.
+        """folder: absolute, of a model that `require_late_interaction` accepts; in the hub's cache with a hub_name.
 
         Raises InputError where dim is not the model's, EncoderError where it cannot be loaded.
         """

@@ -1,4 +1,4 @@
-"""BERT in float64 numpy, written from the paper (arXiv:1810.04805) and "Attention is all you need": one text at a time."""
+"""BERT in float64 numpy, from the paper (arXiv:1810.04805) and "Attention is all you need", one text at a time."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_the_dimension_is_stated_or_found_out() -> None:
     assert Encoder(stating).dim == 9
     assert Encoder(Giving(arrays)).dim == 4
     assert Encoder(Giving(arrays), dim=4).dim == 4
-    with pytest.raises(InputError, match="dim 5 is asked of .*Giving, whose vectors have 9"):
+    with pytest.raises(InputError, match=r"dim 5 is asked of .*Giving, whose vectors have 9"):
         Encoder(stating, dim=5)
 
 
@@ -113,11 +113,11 @@ def test_the_record_names_class_and_object() -> None:
     record = Encoder(named).record
     assert (record.family, record.name, record.dim) == (
         "object",
-        "tests.encoder.test_objects.Giving 'of the house'",
+        f"{__name__}.Giving 'of the house'",
         4,
     )
     assert Encoder(Giving(arrays)).record.differences(record) != []
-    with pytest.raises(EncoderError, match="made with an object of .*Giving 'of the house'.*pass such an object"):
+    with pytest.raises(EncoderError, match=r"made with an object of .*Giving 'of the house'.*pass such an object"):
         Encoder.from_record(record)
 
 

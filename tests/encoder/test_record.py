@@ -90,7 +90,7 @@ def test_an_encoder_comes_back_from_its_record(mini: Encoder) -> None:
 
 
 def test_an_encoder_that_changed_since_is_refused_with_the_differences(mini: Encoder) -> None:
-    with pytest.raises(EncoderMismatchError, match="head_sha256 is '.*' here and 'old' there.*build the index again"):
+    with pytest.raises(EncoderMismatchError, match=r"head_sha256 is '.*' here and 'old' there.*build the index again"):
         Encoder.from_record(replace(mini.record, head_sha256="old"))
     with pytest.raises(InputError, match="there is no 'mini@99'"):
         Encoder.from_record(replace(mini.record, name="mini@99", head_version=99))
