@@ -18,6 +18,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CUDA_CHOICES = ("auto", "on", "off")
@@ -85,6 +86,15 @@ def build_tool(name: str, folder_attribute: str) -> str:
     return path
 
 
+class FreshModules(build_py):
+    """Copies the Python modules into an empty folder, so that one deleted since the last build is not installed."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib, "jcb_engine"), ignore_errors=True)
+        super().run()
+
+
 class CMakeBuild(build_ext):
     """Builds the one extension, jcb_engine.kernels._cpu, with CMake and Ninja."""
 
@@ -145,5 +155,5 @@ if __name__ == "__main__":
     cuda_choice()
     setup(
         ext_modules=[Extension("jcb_engine.kernels._cpu", sources=[])],
-        cmdclass={"build_ext": CMakeBuild},
+        cmdclass={"build_ext": CMakeBuild, "build_py": FreshModules},
     )

@@ -19,6 +19,7 @@ from jcb_engine.errors import InputError
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float16Array: TypeAlias = npt.NDArray[np.float16]
+Int32Array: TypeAlias = npt.NDArray[np.int32]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 Uint32Array: TypeAlias = npt.NDArray[np.uint32]
 Uint8Array: TypeAlias = npt.NDArray[np.uint8]
@@ -91,7 +92,7 @@ class Hits(Sequence[Hit]):
         return len(self.hits)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RaggedEmbeddings(Sequence[Float32Array]):
     """Token vectors of several texts, laid end to end.
 

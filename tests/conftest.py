@@ -20,6 +20,7 @@ class HashingEncoder:
     def __init__(self, dim: int = 32) -> None:
         self.dim = dim
         self.name = f"hashing-{dim}"
+        self._known: dict[str, np.ndarray] = {}
 
     def encode_query(self, texts: list[str]) -> RaggedEmbeddings:
         return self._encode(texts)
@@ -34,6 +35,11 @@ class HashingEncoder:
         return RaggedEmbeddings(values, np.cumsum([0, *map(len, words)], dtype=np.int64))
 
     def _vector(self, word: str) -> np.ndarray:
+        if word not in self._known:
+            self._known[word] = self._drawn(word)
+        return self._known[word]
+
+    def _drawn(self, word: str) -> np.ndarray:
         seed = int.from_bytes(word.encode()[:32].ljust(32, b"\0"), "little")
         vector = np.random.default_rng(seed).standard_normal(self.dim)
         return vector / np.linalg.norm(vector)

@@ -34,6 +34,19 @@ void check_arguments(const CodecView& codec, const int64_t* query_offsets, int64
   }
 }
 
+void check_levels(const CodecView& codec) {
+  for (int i = 0; i < 1 << codec.nbits; ++i) {
+    if (!std::isfinite(codec.levels[i])) {
+      throw CorruptIndex("level " + std::to_string(i) + " of the codec is not a finite number; run `jcb-index verify`");
+    }
+  }
+}
+
+void check_finite(const float* values, int64_t count) {
+  if (std::all_of(values, values + count, [](float value) { return std::isfinite(value); })) return;
+  throw std::invalid_argument("a query vector holds NaN or infinity; only finite numbers are allowed");
+}
+
 TokenArrays token_arrays(const SegmentView& segment, int64_t centroid_count) {
   return {segment.tokens, segment.codes, segment.centroid_ids_16, segment.centroid_ids_32, segment.sigmas,
           segment.norms, static_cast<uint32_t>(centroid_count)};
@@ -160,6 +173,7 @@ class Prepared final : public PreparedQueries {
 
   void build_tiles(Query& query) const {
     std::call_once(query.tiles_once, [&] {
+      check_finite(query.vectors, query.tokens * codec_.dim);
       const std::vector<double> largest_scores = largest_centroid_scores(query);
       query.tiles.reserve((query.tokens + 31) / 32);
       for (int first = 0; first < query.tokens; first += 32) {
@@ -242,6 +256,7 @@ std::unique_ptr<PreparedQueries> prepare(const Kernels& kernels, const CodecView
                                          const int64_t* query_offsets, int64_t query_count,
                                          const float* centroid_scores) {
   check_arguments(codec, query_offsets, query_count);
+  check_levels(codec);
   return std::make_unique<Prepared>(kernels, codec, queries, query_offsets, query_count, centroid_scores);
 }
 

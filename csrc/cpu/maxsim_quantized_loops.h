@@ -177,17 +177,13 @@ struct Dot {
 
   JCB_INLINE void score(const FastTile& tile, CodeReader& codes, int64_t first, int count, const FastChunk& chunk,
                         typename Simd::Words (&best)[kHalves]) {
-    constexpr int kPositionsPerBlock = kCodeBlock * 8 / kBits;
     for (int t0 = 0; t0 < count; t0 += kTokens) {
       int token[kTokens];  // the last one again where a chunk has no more: that changes no maximum
       for (int t = 0; t < kTokens; ++t) {
         token[t] = t0 + t < count ? t0 + t : count - 1;
         prefetch_scores<Simd>(tile, chunk, token[t], count);
-        const uint8_t* code = codes.codes_of(first + token[t]);
-        for (int64_t block = 0; block < codes.blocks(); ++block) {
-          Simd::template weights_of_block<kBits>(code + block * kCodeBlock, tile.weights,
-                                                 weights + t * tile.positions + block * kPositionsPerBlock);
-        }
+        Simd::template weights_of_code<kBits>(codes.codes_of(first + token[t]), codes.blocks(), tile.weights,
+                                              weights + t * tile.positions);
       }
       typename Simd::Words a[kTokens][kHalves];
       Simd::template dot<kTokens, kHalves>(tile, weights, a);

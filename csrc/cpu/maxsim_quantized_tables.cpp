@@ -48,6 +48,9 @@ double largest_size(const double* values, int count) {
   return largest;
 }
 
+// The portable baseline has no instruction for std::floor. For |value| < 65536.
+int floor_of(double value) { return static_cast<int>(value + 65536.0) - 65536; }
+
 // Sixteen values in steps, rounded to integers from 0 with an offset common to all: value = integer + offset +- error.
 // The best offset puts the largest gap between the fractions where rounding jumps; 1/64 is fine enough for that.
 struct RoundedGroup {
@@ -60,25 +63,26 @@ struct RoundedGroup {
     uint64_t occupied = 0;
     for (int n = 0; n < 16; ++n) {
       values[n] = products[n] * per_step;
-      occupied |= uint64_t{1} << (static_cast<int>((values[n] - std::floor(values[n])) * 64.0) & 63);
+      occupied |= uint64_t{1} << (static_cast<int>((values[n] - floor_of(values[n])) * 64.0) & 63);
     }
     uint64_t before = occupied;
     for (; occupied != ~uint64_t{0}; occupied |= std::rotl(occupied, 1)) before = occupied;
     // The last bin to be reached from below ends the widest gap.
     const double jump = (std::countr_one(before) + 1) / 64.0;
-    double floors[16], lowest = INFINITY, highest = -INFINITY, smallest = INFINITY, greatest = -INFINITY;
+    int lowest = 65536, highest = -65536;
     for (int n = 0; n < 16; ++n) {
-      floors[n] = std::floor(values[n] - jump);
-      lowest = std::min(lowest, floors[n]);
-      highest = std::max(highest, floors[n]);
+      integers[n] = floor_of(values[n] - jump);
+      lowest = std::min(lowest, integers[n]);
+      highest = std::max(highest, integers[n]);
     }
+    double smallest = INFINITY, greatest = -INFINITY;
     for (int n = 0; n < 16; ++n) {
-      integers[n] = static_cast<int>(floors[n] - lowest);
+      integers[n] -= lowest;
       const double rest = values[n] - integers[n];
       smallest = std::min(smallest, rest);
       greatest = std::max(greatest, rest);
     }
-    largest = static_cast<int>(highest - lowest);
+    largest = highest - lowest;
     offset = (smallest + greatest) / 2;
     error = (greatest - smallest) / 2;
   }
@@ -144,12 +148,32 @@ LevelLattice::LevelLattice(const CodecView& codec, const DotLimits& limits) {
     }
   }
   if (range <= 0) low = *least;
+  std::vector<Point> points(count);
   for (int i = 0; i < count; ++i) {
     weights[i] = static_cast<uint8_t>(std::clamp(std::nearbyint((codec.levels[i] - *least) / unit), 0.0, 255.0));
-    error = std::max(error, std::fabs(codec.levels[i] - (unit * weights[i] + low)));
+    points[i] = {codec.levels[i], codec.levels[i] - (unit * weights[i] + low)};
     largest_level = std::max(largest_level, std::fabs(static_cast<double>(codec.levels[i])));
     largest_weight = std::max(largest_weight, std::fabs(weights[i] + low / unit));
   }
+  std::sort(points.begin(), points.end(), [](Point a, Point b) { return a.level < b.level; });
+  for (const double side : {1.0, -1.0}) {  // the chain above, then the one below
+    const size_t first = hull_.size();
+    for (const Point& point : points) {
+      while (hull_.size() >= first + 2) {
+        const Point &a = hull_[hull_.size() - 2], &b = hull_.back();
+        const double turn = (b.level - a.level) * (point.error - a.error) - (b.error - a.error) * (point.level - a.level);
+        if (side * turn < 0) break;
+        hull_.pop_back();
+      }
+      hull_.push_back(point);
+    }
+  }
+}
+
+double LevelLattice::largest_combination(double a, double b) const {
+  double largest = 0.0;
+  for (const Point& point : hull_) largest = std::max(largest, std::fabs(a * point.level + b * point.error));
+  return largest;
 }
 
 int Tile::token_of_column(int column) const {
@@ -263,9 +287,9 @@ void Tile::build_row_words(const TileTokens& tokens) {
   view_.rows = rows_.get();
 }
 
-// A = (sum of q_d * weight_d + start) >> shift, q_d i8 with a step s of its own per query token. Error of a sum: q_d is
-// off by at most |query_d - s q_d|, times any level; the lattice by its error times s |q_d|; `start` is rounded once per
-// chain and lane, A once.
+// A = (sum of q_d * weight_d + start) >> shift, q_d i8 with a step s of its own per query token. Error of a product:
+//   query_d * level - s q_d (unit * weight + low) = (query_d - s q_d) * level + s q_d * (level - (unit * weight + low)),
+// largest over codes; `start` is rounded once per chain and lane, A once.
 void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens) {
   const int64_t dim = codec_.dim, columns = view_.columns;
   const int64_t blocks = (view_.code_bytes + kCodeBlock - 1) / kCodeBlock;
@@ -308,7 +332,7 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
       const int rounded = static_cast<int>(std::nearbyint(query[d] / s));
       query_[(p / 4 * columns + t) * 4 + p % 4] = static_cast<int8_t>(rounded);
       chain_sums[p / kChain * 2 + p / 2 % 2] += rounded;
-      errors[t] += std::fabs(query[d] - s * rounded) * lattice.largest_level + s * std::abs(rounded) * lattice.error;
+      errors[t] += lattice.largest_combination(query[d] - s * rounded, s * rounded);
       sum_size += std::abs(rounded) * lattice.largest_weight;
     }
     int64_t start = 0;

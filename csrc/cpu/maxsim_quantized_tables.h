@@ -42,14 +42,23 @@ AlignedArray<T> make_aligned(int64_t count) {
   return AlignedArray<T>(static_cast<T*>(allocate_aligned(count * static_cast<int64_t>(sizeof(T)))));
 }
 
-// The level table of a codec as u8: level = unit * weight + low, within `error`. Any table will do; `largest` weight.
+// The level table of a codec as u8: level ~ unit * weight + low. Any table will do.
 struct LevelLattice {
   LevelLattice(const CodecView& codec, const DotLimits& limits);
 
-  double unit = 1.0, low = 0.0, error = 0.0;
+  // Largest |a * level + b * (level - (unit * weight + low))| of all codes.
+  double largest_combination(double a, double b) const;
+
+  double unit = 1.0, low = 0.0;
   double largest_level = 0.0;   // of |level|
   double largest_weight = 0.0;  // of |weight + low / unit|
   uint8_t weights[256] = {};
+
+ private:
+  struct Point {
+    double level, error;
+  };
+  std::vector<Point> hull_;  // corners of the convex hull of all codes: the combinations above are largest there
 };
 
 // Query tokens of one tile. largest_scores: [count], at least the largest |centroid score| of each.

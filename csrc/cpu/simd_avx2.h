@@ -78,15 +78,18 @@ struct Avx2 {
   }
 
   template <int kBits>
-  static JCB_INLINE void weights_of_block(const uint8_t* codes, const uint8_t* table, uint8_t* weights) {
+  static JCB_INLINE void weights_of_code(const uint8_t* codes, int64_t blocks, const uint8_t* table, uint8_t* weights) {
     if constexpr (kBits == 8) {
-      for (int i = 0; i < 16; ++i) weights[i] = table[codes[i]];
-    } else {
-      const __m256i low_and_high = _mm256_srlv_epi32(broadcast_block(codes), _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
-      const __m256i nibbles = _mm256_and_si256(low_and_high, _mm256_set1_epi8(15));
-      for (int j = 0; j < 4 / kBits; ++j) {
-        store(weights + 32 * j, _mm256_shuffle_epi8(broadcast_block(table + 16 * j), nibbles));
-      }
+      for (int64_t i = 0; i < 16 * blocks; ++i) weights[i] = table[codes[i]];
+      return;
+    }
+    const __m256i first = broadcast_block(table), second = broadcast_block(table + 16);  // the second at 2 bits
+    const __m256i high_half = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4), low_bits = _mm256_set1_epi8(15);
+    for (int64_t block = 0; block < blocks; ++block, weights += 128 / kBits) {
+      const __m256i code = broadcast_block(codes + kCodeBlock * block);
+      const __m256i nibbles = _mm256_and_si256(_mm256_srlv_epi32(code, high_half), low_bits);
+      store(weights, _mm256_shuffle_epi8(first, nibbles));
+      if (kBits == 2) store(weights + 32, _mm256_shuffle_epi8(second, nibbles));
     }
   }
 

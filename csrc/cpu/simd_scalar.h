@@ -1,6 +1,9 @@
-// The operations of the MaxSim loops in portable C++: fixed small arrays that compilers turn into the vectors of their
-// baseline. simd_avx2.h and simd_avx512.h have the same names, and the same integer results.
+// The operations of the MaxSim loops in the vector types of GCC and Clang, which every processor's baseline can do.
+// simd_avx2.h and simd_avx512.h have the same names, and the same integer results.
 #pragma once
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"  // on passing wide vectors: every function here is inlined
+#endif
 #include <cstdint>
 #include <cstring>
 
@@ -13,20 +16,17 @@ namespace {  // private to each file that includes this: nothing here may be sha
 #define JCB_INLINE inline __attribute__((always_inline))
 
 struct Scalar {
-  struct Bytes {
-    uint8_t lane[32];
-  };
-  struct Words {
-    int16_t lane[16];
-  };
+  typedef uint8_t Bytes __attribute__((vector_size(32)));
+  typedef int16_t Words __attribute__((vector_size(32)));
+  typedef uint16_t UnsignedWords __attribute__((vector_size(32)));  // where sums may wrap
+  typedef int32_t Integers __attribute__((vector_size(32)));
+  typedef uint32_t UnsignedIntegers __attribute__((vector_size(32)));
+  typedef float Floats __attribute__((vector_size(16)));
   static constexpr int kFloatLanes = 4;
-  struct Floats {
-    float lane[kFloatLanes];
-  };
   static constexpr int kDotTokens = 1;
   static constexpr int kExactTokens = 1;
 
-  // ---------------------------------------------------------------------------------------------------------- bytes
+  // ------------------------------------------------------------------------------------------------- bytes and words
   template <class Vector>
   static JCB_INLINE Vector load(const void* from) {
     Vector v;
@@ -34,53 +34,37 @@ struct Scalar {
     return v;
   }
   static JCB_INLINE Bytes load_bytes(const void* from) { return load<Bytes>(from); }
-  static JCB_INLINE Bytes add_bytes(Bytes a, Bytes b) {
-    for (int i = 0; i < 32; ++i) a.lane[i] = static_cast<uint8_t>(a.lane[i] + b.lane[i]);
-    return a;
-  }
+  static JCB_INLINE Bytes add_bytes(const Bytes& a, const Bytes& b) { return a + b; }
   // even += bytes 2i + 256 * bytes 2i+1, odd += bytes 2i+1, modulo 2^16.
-  static JCB_INLINE void widen(Bytes bytes, Words& even, Words& odd) {
-    for (int i = 0; i < 16; ++i) {
-      even.lane[i] = static_cast<int16_t>(even.lane[i] + bytes.lane[2 * i] + 256 * bytes.lane[2 * i + 1]);
-      odd.lane[i] = static_cast<int16_t>(odd.lane[i] + bytes.lane[2 * i + 1]);
-    }
+  static JCB_INLINE void widen(const Bytes& bytes, Words& even, Words& odd) {
+    even = wrap(unsign(even) + reinterpret_cast<UnsignedWords>(bytes));
+    odd = wrap(unsign(odd) + (reinterpret_cast<UnsignedWords>(bytes) >> 8));
   }
 
-  // ---------------------------------------------------------------------------------------------------------- words
   static JCB_INLINE Words load_words(const void* from) { return load<Words>(from); }
-  static JCB_INLINE Words fill_words(int16_t value) {
-    Words v;
-    for (int i = 0; i < 16; ++i) v.lane[i] = value;
-    return v;
-  }
+  static JCB_INLINE Words fill_words(int16_t value) { return Words{} + value; }
   static JCB_INLINE Words fill_pair(uint32_t twice) { return fill_words(static_cast<int16_t>(twice)); }
-  static JCB_INLINE Words add_words(Words a, Words b) {
-    for (int i = 0; i < 16; ++i) a.lane[i] = static_cast<int16_t>(a.lane[i] + b.lane[i]);
-    return a;
-  }
+  static JCB_INLINE Words add_words(const Words& a, const Words& b) { return wrap(unsign(a) + unsign(b)); }
   // even - 256 * odd: what widen() added too much.
-  static JCB_INLINE Words without_odd(Words even, Words odd) {
-    for (int i = 0; i < 16; ++i) even.lane[i] = static_cast<int16_t>(even.lane[i] - 256 * odd.lane[i]);
-    return even;
+  static JCB_INLINE Words without_odd(const Words& even, const Words& odd) {
+    return wrap(unsign(even) - (unsign(odd) << 8));
   }
-  static JCB_INLINE Words shift_left(Words a, int count) {
-    for (int i = 0; i < 16; ++i) a.lane[i] = static_cast<int16_t>(a.lane[i] * (1 << count));
-    return a;
+  static JCB_INLINE Words shift_left(const Words& a, int count) { return wrap(unsign(a) << static_cast<uint16_t>(count)); }
+  static JCB_INLINE Words multiply_words(const Words& a, const Words& b) {  // rounded a * b / 2^15
+    Words rounded;
+    for (int i = 0; i < 16; ++i) rounded[i] = static_cast<int16_t>((a[i] * b[i] + 0x4000) >> 15);
+    return rounded;
   }
-  static JCB_INLINE Words multiply_words(Words a, Words b) {  // rounded a * b / 2^15
-    for (int i = 0; i < 16; ++i) a.lane[i] = static_cast<int16_t>((a.lane[i] * b.lane[i] + 0x4000) >> 15);
-    return a;
-  }
-  static JCB_INLINE Words maximum_words(Words a, Words b) {
-    for (int i = 0; i < 16; ++i) a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
-    return a;
-  }
-  // Sum of values * weights over 16 or, with a second pair, 32 columns.
+  static JCB_INLINE Words maximum_words(const Words& a, const Words& b) { return a > b ? a : b; }
+  // Sum of values * weights over 16 or, with a second half, 32 columns.
   template <int kHalves>
   static JCB_INLINE float weighted_sum(const Words (&values)[kHalves], const float* weights) {
     float sums[8] = {};
     for (int h = 0; h < kHalves; ++h) {
-      for (int i = 0; i < 16; ++i) sums[i % 8] += static_cast<float>(values[h].lane[i]) * weights[16 * h + i];
+      for (int i = 0; i < 16; ++i) {
+        volatile float product = static_cast<float>(values[h][i]) * weights[16 * h + i];  // not fused, anywhere
+        sums[i % 8] += product;
+      }
     }
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
   }
@@ -88,16 +72,18 @@ struct Scalar {
   // --------------------------------------------------------------------------------------------------- document tokens
   static JCB_INLINE void prefetch(const void* address) { __builtin_prefetch(address); }
 
-  // 16 bytes of code -> weights in the order of dimension_of_position().
+  // Blocks of 16 bytes of code, of 2, 4 or 8 bits, -> weights in the order of dimension_of_position().
   template <int kBits>
-  static JCB_INLINE void weights_of_block(const uint8_t* codes, const uint8_t* table, uint8_t* weights) {
-    for (int j = 0; j < 4 / kBits; ++j) {
-      for (int i = 0; i < 16; ++i) {
-        weights[32 * j + i] = table[16 * j + (codes[i] & 15)];
-        weights[32 * j + 16 + i] = table[16 * j + (codes[i] >> 4)];
+  static JCB_INLINE void weights_of_code(const uint8_t* codes, int64_t blocks, const uint8_t* table, uint8_t* weights) {
+    for (int64_t block = 0; block < blocks; ++block, codes += kCodeBlock, weights += 128 / kBits) {
+      for (int j = 0; j < 4 / kBits; ++j) {
+        for (int i = 0; i < 16; ++i) {
+          weights[32 * j + i] = table[16 * j + (codes[i] & 15)];
+          weights[32 * j + 16 + i] = table[16 * j + (codes[i] >> 4)];
+        }
       }
+      for (int i = 0; kBits == 8 && i < 16; ++i) weights[i] = table[codes[i]];
     }
-    for (int i = 0; kBits == 8 && i < 16; ++i) weights[i] = table[codes[i]];
   }
 
   // The two multipliers of each token, every one twice in 32 bits.
@@ -119,56 +105,60 @@ struct Scalar {
   }
 
   // ------------------------------------------------------------------------------------------------------- products
-  // a[t][h]: A of kDotTokens tokens and kHalves * 16 columns. weights: [kTokens][positions].
+  // a[t][h]: A of kTokens tokens and kHalves * 16 columns. weights: [kTokens][positions]. The 16 bits of a word hold two
+  // positions of a column, as in AVX2, and sums over a chain may wrap: what start16 leaves of them fits i16.
   template <int kTokens, int kHalves>
   static JCB_INLINE void dot(const FastTile& tile, const uint8_t* weights, Words (&a)[kTokens][kHalves]) {
-    constexpr int kColumns = 16 * kHalves;
+    constexpr int kVectors = 2 * kHalves;  // of 8 columns
     for (int t = 0; t < kTokens; ++t) {
-      int32_t sums[kColumns];
-      std::memcpy(sums, tile.start32, sizeof(sums));
-      for (int64_t group = 0; group < tile.positions / 4; ++group) {
-        const uint8_t* w = weights + t * tile.positions + group * 4;
-        const int8_t* q = tile.query + group * 4 * kColumns;
-        for (int c = 0; c < kColumns; ++c) {
-          sums[c] += w[0] * q[4 * c] + w[1] * q[4 * c + 1] + w[2] * q[4 * c + 2] + w[3] * q[4 * c + 3];
+      Integers totals[kVectors];
+      for (auto& total : totals) total = Integers{} + tile.rounding;
+      const int8_t* query = tile.query;
+      const int16_t* start = tile.start16;
+      const uint8_t* w = weights + t * tile.positions;
+      for (int64_t p = 0; p < tile.positions; p += kChain, start += 16 * kVectors) {
+        UnsignedWords sums[kVectors];
+        std::memcpy(sums, start, sizeof(sums));
+        for (int group = 0; group < kChain / 4; ++group, query += 32 * kVectors, w += 4) {
+          uint32_t four;
+          std::memcpy(&four, w, sizeof(four));
+          const UnsignedWords pairs = reinterpret_cast<UnsignedWords>(UnsignedIntegers{} + four);
+          const UnsignedWords first = pairs & 255, second = pairs >> 8;
+#pragma GCC unroll 4
+          for (int v = 0; v < kVectors; ++v) {
+            const Words q = load<Words>(query + 32 * v);
+            sums[v] += unsign(wrap(unsign(q) << 8) >> 8) * first + unsign(q >> 8) * second;
+          }
+        }
+        for (int v = 0; v < kVectors; ++v) {
+          const Integers pair = reinterpret_cast<Integers>(sums[v]);
+          totals[v] += (reinterpret_cast<Integers>(reinterpret_cast<UnsignedIntegers>(pair) << 16) >> 16) + (pair >> 16);
         }
       }
-      for (int c = 0; c < kColumns; ++c) a[t][c / 16].lane[c % 16] = static_cast<int16_t>(sums[c] >> tile.shift);
+      for (int c = 0; c < 16 * kHalves; ++c) {
+        a[t][c / 16][c % 16] = static_cast<int16_t>(totals[c / 8][c % 8] >> tile.shift);
+      }
     }
   }
 
   // --------------------------------------------------------------------------------------------------------- floats
   static JCB_INLINE Floats load_floats(const float* from) { return load<Floats>(from); }
-  static JCB_INLINE void store_floats(float* to, Floats v) { std::memcpy(to, &v, sizeof(v)); }
   static JCB_INLINE Floats load_floats(const float* from, int count) {  // zeros from count on
     Floats v{};
-    for (int i = 0; i < kFloatLanes && i < count; ++i) v.lane[i] = from[i];
+    for (int i = 0; i < kFloatLanes && i < count; ++i) v[i] = from[i];
     return v;
   }
-  static JCB_INLINE Floats fill(float value) {
-    Floats v;
-    for (int i = 0; i < kFloatLanes; ++i) v.lane[i] = value;
-    return v;
-  }
-  static JCB_INLINE Floats add(Floats a, Floats b) {
-    for (int i = 0; i < kFloatLanes; ++i) a.lane[i] += b.lane[i];
-    return a;
-  }
-  static JCB_INLINE Floats multiply(Floats a, Floats b) {
-    for (int i = 0; i < kFloatLanes; ++i) a.lane[i] *= b.lane[i];
-    return a;
-  }
-  static JCB_INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
-    for (int i = 0; i < kFloatLanes; ++i) c.lane[i] += a.lane[i] * b.lane[i];
-    return c;
-  }
-  static JCB_INLINE Floats maximum(Floats a, Floats b) {
-    for (int i = 0; i < kFloatLanes; ++i) a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
-    return a;
-  }
-  static JCB_INLINE float sum(Floats a) { return (a.lane[0] + a.lane[2]) + (a.lane[1] + a.lane[3]); }
+  static JCB_INLINE void store_floats(float* to, Floats v) { std::memcpy(to, &v, sizeof(v)); }
+  static JCB_INLINE Floats fill(float value) { return Floats{} + value; }
+  static JCB_INLINE Floats add(Floats a, Floats b) { return a + b; }
+  static JCB_INLINE Floats multiply(Floats a, Floats b) { return a * b; }
+  static JCB_INLINE Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
+  static JCB_INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+  static JCB_INLINE float sum(Floats a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 
  private:
+  static JCB_INLINE UnsignedWords unsign(const Words& a) { return reinterpret_cast<UnsignedWords>(a); }
+  static JCB_INLINE Words wrap(const UnsignedWords& a) { return reinterpret_cast<Words>(a); }
   static JCB_INLINE float clamped(float value, float largest) {
     value = value < largest ? value : largest;
     return value > 0.0f ? value : 0.0f;

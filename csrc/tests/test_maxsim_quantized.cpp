@@ -42,28 +42,37 @@ float bound_of(const PreparedQueries& prepared, const Corpus& corpus, int64_t qu
 
 // Fast within its bound of exact, exact within 1e-4 of double precision, per unit of query and document norm and per 32
 // query tokens.
-void check_scores(const Build& build, const Corpus& corpus, const Queries& queries, double unit) {
-  const auto prepared = prepare(build, corpus, queries);
-  for (int64_t query = 0; query < prepared->query_count(); ++query) {
+void check_scores(const std::vector<Build>& builds, const Corpus& corpus, const Queries& queries, double unit) {
+  std::vector<std::unique_ptr<PreparedQueries>> prepared;
+  for (const Build& build : builds) prepared.push_back(prepare(build, corpus, queries));
+  const auto dim = static_cast<long long>(corpus.options.dim);
+  const int nbits = corpus.options.nbits;
+  for (int64_t query = 0; query < prepared[0]->query_count(); ++query) {
     const int64_t tokens = queries.offsets[query + 1] - queries.offsets[query];
-    const std::vector<float> fast = score(*prepared, corpus, query, true);
-    const std::vector<float> exact = score(*prepared, corpus, query, false);
-    const float bound = bound_of(*prepared, corpus, query);
+    std::vector<double> truths;
     for (const uint32_t document : corpus.all_documents) {
-      const double truth = reference_score(corpus, queries, query, document);
-      if (corpus.doc_offsets[document] == corpus.doc_offsets[document + 1]) {
-        JCB_CHECK(fast[document] == -INFINITY && exact[document] == -INFINITY, "%s", build.name.c_str());
-        continue;
-      }
-      JCB_CHECK(std::fabs(exact[document] - truth) <= 1e-4 * unit * std::max(1.0, tokens / 32.0), "%s, %lld dims, %d bits, %lld query tokens: %.6f, %.6f",
-                build.name.c_str(), static_cast<long long>(corpus.options.dim), corpus.options.nbits,
-                static_cast<long long>(tokens), exact[document], truth);
-      JCB_CHECK(std::fabs(fast[document] - exact[document]) <= bound,
-                "%s, %lld dims, %d bits, %lld query tokens: fast %.6f, exact %.6f, bound %.6f", build.name.c_str(),
-                static_cast<long long>(corpus.options.dim), corpus.options.nbits, static_cast<long long>(tokens),
-                fast[document], exact[document], bound);
+      truths.push_back(reference_score(corpus, queries, query, document));
     }
-    JCB_CHECK(tokens > 0 || (fast[0] == 0.0f && exact[0] == 0.0f && bound <= 1e-30f), "%s", build.name.c_str());
+    for (size_t b = 0; b < builds.size(); ++b) {
+      const char* name = builds[b].name.c_str();
+      const std::vector<float> fast = score(*prepared[b], corpus, query, true);
+      const std::vector<float> exact = score(*prepared[b], corpus, query, false);
+      const float bound = bound_of(*prepared[b], corpus, query);
+      for (const uint32_t document : corpus.all_documents) {
+        const double truth = truths[document];
+        if (corpus.doc_offsets[document] == corpus.doc_offsets[document + 1]) {
+          JCB_CHECK(fast[document] == -INFINITY && exact[document] == -INFINITY, "%s", name);
+          continue;
+        }
+        const double tolerance = 1e-4 * unit * std::max(1.0, static_cast<double>(tokens) / 32.0);
+        JCB_CHECK(std::fabs(exact[document] - truth) <= tolerance, "%s, %lld dims, %d bits, %lld query tokens: %.6f, %.6f",
+                  name, dim, nbits, static_cast<long long>(tokens), exact[document], truth);
+        JCB_CHECK(std::fabs(fast[document] - exact[document]) <= bound,
+                  "%s, %lld dims, %d bits, %lld query tokens: fast %.6f, exact %.6f, bound %.6f", name, dim, nbits,
+                  static_cast<long long>(tokens), fast[document], exact[document], bound);
+      }
+      JCB_CHECK(tokens > 0 || (fast[0] == 0.0f && exact[0] == 0.0f && bound <= 1e-30f), "%s", name);
+    }
   }
 }
 
@@ -75,7 +84,7 @@ void test_agrees_with_double_precision(const std::vector<Build>& builds) {
       options.seed = static_cast<uint64_t>(dim) * 10 + nbits;
       const Corpus corpus(options);
       const Queries queries(corpus, kQueryLengths, options.seed + 1);
-      for (const Build& build : builds) check_scores(build, corpus, queries, 1.0);
+      check_scores(builds, corpus, queries, 1.0);
     }
   }
 }
@@ -91,7 +100,7 @@ void test_any_level_table_and_scale(const std::vector<Build>& builds) {
       options.norm_scale = norm > 1.0f ? 64.0f : 1.0f;
       const Corpus corpus(options);
       const Queries queries(corpus, {20, 5}, 5, 3.0f);
-      for (const Build& build : builds) check_scores(build, corpus, queries, 3.0 * norm + 0.01);
+      check_scores(builds, corpus, queries, 3.0 * norm + 0.01);
     }
   }
 }
@@ -105,7 +114,7 @@ void test_queries_of_very_different_norms(const std::vector<Build>& builds) {
       for (int d = 0; d < 64; ++d) queries.vectors[q * 64 + d] *= factor;
     }
     queries.score_centroids(corpus);
-    for (const Build& build : builds) check_scores(build, corpus, queries, 10.0);
+    check_scores(builds, corpus, queries, 10.0);
   }
 }
 
@@ -228,14 +237,14 @@ void test_zero_norms_and_residuals(const std::vector<Build>& builds) {
     for (size_t t = 0; t < corpus.norms.size(); t += 2) corpus.norms[t] = 0;
     for (size_t t = 0; t < corpus.sigmas.size(); t += 3) corpus.sigmas[t] = 0;
     const Queries queries(corpus, {20, 9}, 4);
+    check_scores(builds, corpus, queries, 2.0);
     for (const Build& build : builds) {
-      check_scores(build, corpus, queries, 2.0);
       const auto prepared = prepare(build, corpus, queries);
       const float alone = score(*prepared, corpus, 0, true)[0];  // document 0 is one token, of norm zero
       JCB_CHECK(alone == 0.0f, "%s: %f", build.name.c_str(), alone);
     }
     std::fill(corpus.norms.begin(), corpus.norms.end(), 0);
-    for (const Build& build : builds) check_scores(build, corpus, queries, 1e-3);
+    check_scores(builds, corpus, queries, 1e-3);
   }
 }
 
@@ -314,11 +323,11 @@ void test_largest_sizes(const std::vector<Build>& builds) {
   for (const int nbits : {1, 2, 4, 8}) {
     const Corpus corpus({.dim = 4096, .nbits = nbits, .centroid_count = 4, .document_lengths = {2, 1}});
     const Queries queries(corpus, {20, 3}, 4);
-    for (const Build& build : builds) check_scores(build, corpus, queries, 1.0);
+    check_scores(builds, corpus, queries, 1.0);
   }
   const Corpus corpus({.dim = 8, .document_lengths = {2, 1}});
   const Queries queries(corpus, {1024}, 4);
-  for (const Build& build : builds) check_scores(build, corpus, queries, 3.0);
+  check_scores(builds, corpus, queries, 3.0);
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-"""`jcb-search batch`: many queries -> a TREC run, written whole or not at all."""
+"""`jcb-search batch`: many queries -> a TREC run; a file is written whole or not at all, stdout as the hits come."""
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ class BatchRequest:
 
 def batch(request: BatchRequest) -> None:
     """Search for every query and write the run. All queries are read, and refused if need be, before the first."""
-    check_run_word(request.tag, "--tag")
+    check_run_word(request.tag, "--tag", "choose one word")
     queries = read_queries(request.queries, request.format)
     searcher = opened(request.opening).searcher
     cut = 0
@@ -46,7 +47,7 @@ def batch(request: BatchRequest) -> None:
         for start in range(0, len(queries), _QUERIES_AT_ONCE):
             cut += _write(searcher, queries[start : start + _QUERIES_AT_ONCE], request, out)
     if cut:
-        warn(f"{count_text(cut, 'query')} longer than the encoder takes, cut".replace("querys", "queries"))
+        warn(f"{count_text(cut, 'query', 'queries')} longer than the encoder takes, cut")
 
 
 def _write(searcher: Searcher, queries: list[BatchQuery], request: BatchRequest, out: TextIO) -> int:
@@ -60,25 +61,47 @@ def _write(searcher: Searcher, queries: list[BatchQuery], request: BatchRequest,
 
 @contextmanager
 def _written(path: Path | None) -> Iterator[TextIO]:
-    """A text file that appears under its name when all is written; None: standard output."""
+    """A text file that appears under its name when all is written; None: standard output.
+
+    A pipe or a device is written to directly: it would be lost if a file took its name. A link keeps pointing where it
+    does: what it points to is written.
+    """
     if path is None:
         yield sys.stdout
         return
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            yield file
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        mode = _mode(path)
+        if mode is not None and not stat.S_ISREG(mode):
+            with path.open("w", encoding="utf-8") as file:
+                yield file
+        else:
+            with _replaced(Path(os.path.realpath(path)), 0o666 & ~_umask() if mode is None else mode) as file:
+                yield file
     except JcbError:
         raise
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _replaced(path: Path, mode: int) -> Iterator[TextIO]:
+    """A file beside `path` that takes its name at the end."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            yield file
+        os.chmod(name, stat.S_IMODE(mode))
+        os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _mode(path: Path) -> int | None:
+    """Type and permissions of what is there; None where nothing is."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
 
 
 def _umask() -> int:

@@ -45,8 +45,10 @@ class BuildRequest:
 
 def build(request: BuildRequest) -> None:
     """Build the index and print the report."""
+    from jcb_engine.codec.centroids import import_faiss
     from jcb_engine.indexing import BuildOptions, build_index
     from jcb_engine.indexing.readers import SkipBad, guess_format, read_source
+    from jcb_engine.storage import check_target
 
     # everything that can be refused without loading a model is refused before
     options = BuildOptions(**request.options)
@@ -54,6 +56,9 @@ def build(request: BuildRequest) -> None:
     bad = SkipBad(request.skip_bad)
     documents = read_source(request.source, format=kind, fields=request.fields, on_bad=bad)
     _check_splitting(request)
+    _check_duplicates(options, request, kind)
+    check_target(request.index, overwrite=options.overwrite)
+    import_faiss()
     # pypdf logs every oddity of a file; what makes a file useless comes as a bad record
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
@@ -81,9 +86,26 @@ def _check_splitting(request: BuildRequest) -> None:
         raise InputError(f"--split-overlap is {overlap}; allowed are 0 to {below}")
 
 
+def _check_duplicates(options: BuildOptions, request: BuildRequest, kind: str) -> None:
+    """Raise InputError where documents are to replace earlier ones and to be split, which cannot be done together."""
+    from jcb_engine.errors import InputError
+
+    is_split = bool(request.split_tokens) or _is_split_by_default(request, kind)
+    if is_split and options.on_duplicate == "last":
+        reason = f", as a {kind} is by default" if request.split_tokens is None and kind in _LONG_FORMATS else ""
+        raise InputError(
+            f"--on-duplicate last replaces whole documents, but these are split into passages{reason}; "
+            "keep them whole with --split-tokens 0, or choose --on-duplicate error or skip"
+        )
+
+
+def _is_split_by_default(request: BuildRequest, kind: str) -> bool:
+    return request.split_tokens is None and (kind in _LONG_FORMATS or request.split_overlap is not None)
+
+
 def _with_splitting(options: BuildOptions, request: BuildRequest, kind: str, encoder: Encoder) -> BuildOptions:
     tokens = request.split_tokens
-    if tokens is None and (kind in _LONG_FORMATS or request.split_overlap is not None):
+    if _is_split_by_default(request, kind):
         # a quarter of what the encoder takes is left to the title and to special tokens
         length = encoder.record.document_length
         tokens = _PASSAGE_TOKENS if length is None else max(1, min(_PASSAGE_TOKENS, length * 3 // 4))

@@ -80,7 +80,7 @@ def _build(
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the sample and the training.  [default: 0]")] = None,
     max_ram: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Bound for what is held at once, such as 512MB.  [default: 2GiB]")
+        str | None, typer.Option(metavar="SIZE", help="Bounds the training sample, such as 512MB.  [default: 2GiB]")
     ] = None,
     id_field: Annotated[
         str | None, typer.Option(metavar="NAME", help="Field of the id.  [default: _id, else id]")
@@ -148,6 +148,8 @@ def _source_and_index(source: str | None, index: str | None, format_name: str | 
         raise InputError("build needs a source and an index: jcb-index build SOURCE INDEX")
     if index is None:
         raise InputError(f"build needs a folder for the index: jcb-index build {source} INDEX")
+    if "\0" in index:
+        raise InputError("the path of the index has a NUL character in it, which no file system can hold")
     return source, index
 
 

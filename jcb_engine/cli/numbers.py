@@ -22,6 +22,7 @@ _UNITS = {
     "gib": 2**30,
     "tib": 2**40,
 }
+_LARGEST_SIZE = 2**63 - 1
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -52,9 +53,9 @@ def seconds_text(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
 
 
-def count_text(count: int, noun: str) -> str:
-    """Such as `1 document`, `5,183 documents`."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
+def count_text(count: int, noun: str, plural: str | None = None) -> str:
+    """Such as `1 document`, `5,183 documents`; the plural is given where it is more than an s."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def parse_bytes(text: str) -> int:
@@ -63,4 +64,7 @@ def parse_bytes(text: str) -> int:
     unit = match[2].lower() if match else None
     if match is None or unit not in _UNITS:
         raise InputError(f"'{text}' is no size; write a number with kB, MB, GB, TB (or KiB, MiB, GiB), such as 2GB")
-    return int(float(match[1]) * _UNITS[unit])
+    size = float(match[1]) * _UNITS[unit]
+    if size > _LARGEST_SIZE:
+        raise InputError(f"{text[:20]}... is more than any machine has; write a size such as 2GB")
+    return int(size)

@@ -29,7 +29,7 @@ def read_queries(source: str, format_name: str | None) -> list[BatchQuery]:
     where it has a tab, else lines. Raises InputError with file and line for what is no query: a bad line, a blank
     text, an id that comes twice or has white space in it.
     """
-    lines = ((number, line) for number, line in numbered_lines(source) if line.strip())
+    lines = ((number, line) for number, line in numbered_lines(source) if not _is_blank(line))
     first = next(lines, None)
     if first is None:
         raise InputError(f"{place_name(source)} holds no query; one line each is expected")
@@ -59,13 +59,23 @@ def _check(query: BatchQuery, found: Mapping[str, BatchQuery], place: str) -> No
         raise InputError(f"{place}: query '{query.id}' is blank; it needs at least one word")
     if query.id in found:
         raise InputError(f"{place}: query id '{query.id}' came before; ids must be unique")
-    check_run_word(query.id, f"{place}: query id")
+    check_run_word(query.id, f"{place}: query id", "give the query another id")
 
 
-def check_run_word(word: str, role: str) -> None:
+def check_run_word(word: str, role: str, advice: str) -> None:
     """Raise InputError for what cannot be a column of a TREC run, whose columns are separated by white space."""
     if not word or word.split() != [word]:
-        raise InputError(f"{role} '{word}' is empty or has white space, which a column of a TREC run cannot hold")
+        raise InputError(
+            f"{role} '{word}' is empty or has white space, which a column of a TREC run cannot hold; {advice}"
+        )
+
+
+def _is_blank(line: bytes) -> bool:
+    """Whether a line holds nothing but white space, that of other scripts too."""
+    try:
+        return not line.decode().strip()
+    except UnicodeDecodeError:
+        return False
 
 
 def _from_json(number: int, line: bytes) -> BatchQuery:

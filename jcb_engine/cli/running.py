@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -14,6 +15,10 @@ from jcb_engine.errors import JcbError
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 USAGE_ERROR = 2
+OUTPUT_FAILED = 2
+
+# What a disk that is full, over its quota, broken or closed says to a write.
+_WRITE_FAILURES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 # Unknown options, missing arguments and the like. typer exports only their subclass.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -24,7 +29,8 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
     _print_anything()
     try:
         result = app(args=arguments, prog_name=name, standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # a process may be started without one
+            sys.stdout.flush()
     except JcbError as error:
         return _failed(str(error), error.exit_code)
     except _UsageError as error:
@@ -34,6 +40,12 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
         return INTERRUPTED
     except BrokenPipeError:
         return _pipe_closed()
+    except OSError as error:
+        # standard output is the one file without a name that a command writes to
+        if error.filename is not None or error.errno not in _WRITE_FAILURES:
+            raise
+        _let_output_go_nowhere()
+        return _failed(f"cannot write to standard output: {error.strerror}", OUTPUT_FAILED)
     except SystemExit as error:
         # typer's own answer to a closed pipe
         if not isinstance(error.__context__, BrokenPipeError):
@@ -71,8 +83,13 @@ def _print_anything() -> None:
 
 
 def _pipe_closed() -> int:
-    """Let the flush at exit go nowhere: the reader of the pipe has left."""
+    """The reader of the pipe has left."""
+    _let_output_go_nowhere()
+    return PIPE_CLOSED
+
+
+def _let_output_go_nowhere() -> None:
+    """So that the flush at exit does not fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-    return PIPE_CLOSED

@@ -9,6 +9,7 @@ import numpy as np
 from jcb_engine.cli.queries import check_run_word
 from jcb_engine.types import Hits
 
+_ADVICE = "index the texts under other ids, or ask one query at a time: jcb-search query --json takes any id"
 _BELOW_ALL = np.float32(-np.inf)
 
 
@@ -21,7 +22,7 @@ def run_lines(query_id: str, hits: Hits, tag: str) -> Iterator[str]:
     """
     previous = np.float32(np.inf)
     for hit in hits:
-        check_run_word(hit.id, "document id")
+        check_run_word(hit.id, "document id", _ADVICE)
         score = min(np.float32(hit.score), np.nextafter(previous, _BELOW_ALL))
         yield f"{query_id} Q0 {hit.id} {hit.rank} {score:.9g} {tag}"
         previous = score

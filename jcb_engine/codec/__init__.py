@@ -1,7 +1,7 @@
 """Vectors <-> centroid id, residual codes and two scalars per token."""
 
 from jcb_engine.codec.centroids import CentroidAssigner, default_centroid_count, train_centroids
-from jcb_engine.codec.residual import BIT_WIDTHS, EncodedTokens, ResidualCodec, train_codec
+from jcb_engine.codec.residual import BIT_WIDTHS, EncodedTokens, ResidualCodec, largest_norm, train_codec
 
 __all__ = [
     "BIT_WIDTHS",
@@ -9,6 +9,7 @@ __all__ = [
     "EncodedTokens",
     "ResidualCodec",
     "default_centroid_count",
+    "largest_norm",
     "train_centroids",
     "train_codec",
 ]

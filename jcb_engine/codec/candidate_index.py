@@ -13,9 +13,9 @@ from jcb_engine.types import Float32Array
 _LEAST_LISTS = 8
 
 
-def check_factory(factory: str) -> None:
-    """Raise InputError where FAISS does not know the factory string."""
-    _made(16, factory)
+def check_factory(factory: str, dim: int) -> None:
+    """Raise InputError where FAISS does not know the factory string, or cannot use it for this dimension."""
+    _made(dim, factory)
 
 
 def centroid_index(centroids: Float32Array, factory: str) -> Any:
@@ -48,7 +48,9 @@ def _made(dim: int, factory: str) -> Any:
     try:
         return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise InputError(f"faiss_factory {factory!r} is not a FAISS factory string: {_reason(error)}") from error
+        raise InputError(
+            f"faiss_factory {factory!r} is not a FAISS factory string for {dim} dimensions: {_reason(error)}"
+        ) from error
 
 
 def _reason(error: RuntimeError) -> str:

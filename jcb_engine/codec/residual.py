@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,10 +13,11 @@ from jcb_engine.codec.levels import gaussian_levels
 from jcb_engine.codec.rotation import random_rotation
 from jcb_engine.errors import CorruptIndexError, InputError
 from jcb_engine.kernels.interface import RAW_BITS, Backend, CodecArrays
-from jcb_engine.types import AnyArray, Float16Array, Float32Array, JsonValue, Uint8Array, Uint32Array
+from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int32Array, JsonValue, Uint8Array, Uint32Array
 
 BIT_WIDTHS = (1, 2, 4, 8, RAW_BITS)
 LARGEST_HALF = 65_504.0
+_ROOM = 32_768.0  # how much longer than the unit of norms a vector may be; decoding may stretch it a little
 _ORDINARY_NORMS = (2.0**-6, 2.0**8)  # raw vectors of such norms need no scale: fp16 has room on both sides
 _ROWS_AT_ONCE = 65_536  # rows rotated at a time, so that a large sample needs no second copy of itself
 
@@ -70,15 +71,18 @@ class ResidualCodec:
         Raises InputError on NaN, infinities, and norms that differ from the sample's by more than fp16 can say.
         """
         _check_finite(vectors)
-        rotated = self.rotate(vectors)
+        near_one, exponents = _scaled_near_one(vectors)
+        rotated = self.rotate(near_one)
         centroid_ids = self._assigner.assign(_unit(rotated))
         if self.is_raw:
             nothing = np.zeros(0, dtype=np.float16)
             return EncodedTokens(centroid_ids, self._raw(vectors), nothing, nothing)
-        codes, sigmas, norms = backend.quantize(rotated, centroid_ids, self.arrays)
-        if not np.isfinite(norms).all():
-            self._refuse_norm(float(np.linalg.norm(vectors, axis=1).max()))
-        return EncodedTokens(centroid_ids, codes, sigmas, norms)
+        codes, sigmas, near_norms = backend.quantize(rotated, centroid_ids, replace(self.arrays, norm_scale=1.0))
+        # Both factors are powers of two: nothing is rounded a second time.
+        norms = np.ldexp(near_norms.astype(np.float64), exponents) / self.arrays.norm_scale
+        if norms.max(initial=0) > LARGEST_HALF:
+            self._refuse_norm(largest_norm(vectors))
+        return EncodedTokens(centroid_ids, codes, sigmas, norms.astype(np.float16))
 
     def _raw(self, vectors: Float32Array) -> Float16Array:
         with np.errstate(over="ignore"):
@@ -134,32 +138,56 @@ class ResidualCodec:
         return cls(codec_arrays, rotation, _whole(properties, "seed"))
 
 
-def train_codec(sample: Float32Array, nbits: int, centroid_count: int, seed: int) -> ResidualCodec:
+def train_codec(
+    sample: Float32Array, nbits: int, centroid_count: int, seed: int, longest: float | None = None
+) -> ResidualCodec:
     """Fit a codec on sample vectors [S, D] float32. The sample is overwritten (normalised and rotated in place).
 
+    longest: the largest norm that will have to be stored; None: what is not far longer than the sample's.
     The array may be a writable map of a file: no second copy of it is made in memory.
     """
     if nbits not in BIT_WIDTHS:
         raise InputError(f"nbits is {nbits}; it must be one of {', '.join(map(str, BIT_WIDTHS))}")
     dim = sample.shape[1]
     rotation = None if nbits == RAW_BITS else random_rotation(dim, seed)
-    typical_norm = _rotate_in_place(sample, rotation)
-    # fp16 values of an ordinary size are kept as they are, so that fp16 input comes back bit for bit.
-    norm_scale = 1.0 if nbits == RAW_BITS and _ORDINARY_NORMS[0] <= typical_norm <= _ORDINARY_NORMS[1] else typical_norm
+    norm_scale = _norm_scale(_rotate_in_place(sample, rotation), longest, nbits)
     centroids = train_centroids(sample, centroid_count, seed)
     nothing = np.zeros(0, dtype=np.float32)
     cutoffs, levels = (nothing, nothing) if nbits == RAW_BITS else gaussian_levels(nbits)
     return ResidualCodec(CodecArrays(dim, nbits, centroids, cutoffs, levels, norm_scale), rotation, seed)
 
 
+def largest_norm(vectors: Float32Array) -> float:
+    """Norm of the longest of vectors [T, D], without overflow; 0 for none."""
+    near_one, exponents = _scaled_near_one(vectors)
+    return float(np.ldexp(np.linalg.norm(near_one, axis=1).astype(np.float64), exponents).max(initial=0))
+
+
+def _norm_scale(typical: float, longest: float | None, nbits: int) -> float:
+    """A power of two: the unit of stored norms (raw: of stored values), so that both ends fit fp16."""
+    # fp16 values of an ordinary size are kept as they are, so that fp16 input comes back bit for bit.
+    scale = 1.0 if nbits == RAW_BITS and _ORDINARY_NORMS[0] <= typical <= _ORDINARY_NORMS[1] else typical
+    room = LARGEST_HALF if nbits == RAW_BITS else _ROOM
+    if longest is not None and longest > scale * room:
+        scale = float(2.0 ** np.ceil(np.log2(longest / room)))
+    return float(np.clip(scale, 2.0**-100, 2.0**112))
+
+
+def _scaled_near_one(vectors: Float32Array) -> tuple[Float32Array, Int32Array]:
+    """Rows with a largest value between .5 and 1, and the powers of two they were divided by: squares stay in range."""
+    exponents = np.frexp(np.abs(vectors).max(axis=1, initial=0))[1].astype(np.int32)
+    return np.ldexp(vectors, -exponents[:, None]), exponents
+
+
 def _rotate_in_place(sample: Float32Array, rotation: Float32Array | None) -> float:
     """Make rows unit and rotated; return the power of two nearest their median norm."""
-    norms = np.empty(len(sample), dtype=np.float32)
+    norms = np.empty(len(sample), dtype=np.float64)
     for start in range(0, len(sample), _ROWS_AT_ONCE):
         rows = sample[start : start + _ROWS_AT_ONCE]
         _check_finite(rows)
-        norms[start : start + len(rows)] = np.linalg.norm(rows, axis=1)
-        units = _unit(rows)
+        near_one, exponents = _scaled_near_one(rows)
+        norms[start : start + len(rows)] = np.ldexp(np.linalg.norm(near_one, axis=1).astype(np.float64), exponents)
+        units = _unit(near_one)
         sample[start : start + len(rows)] = units if rotation is None else units @ rotation
     typical = float(np.median(norms[norms > 0])) if (norms > 0).any() else 1.0
     return float(2.0 ** np.round(np.log2(typical)))

@@ -50,7 +50,8 @@ def _read_all(
     pending = 0
     for item in source:
         for document in _passages(item.document, encoder, options):
-            _add(writer, document, item.place, options)
+            if not _added(writer, document, item.place, options):
+                break  # the document was there before: none of its passages is taken
         pending += 1
         if pending == _REPORT_EVERY:
             progress.advance(pending)
@@ -64,16 +65,19 @@ def _passages(document: Document, encoder: Encoder, options: BuildOptions) -> It
     return iter(split_document(document, encoder.token_spans, options.split_tokens, options.split_overlap))
 
 
-def _add(writer: IndexWriter, document: Document, place: str, options: BuildOptions) -> None:
+def _added(writer: IndexWriter, document: Document, place: str, options: BuildOptions) -> bool:
+    """Add a document, or do as told where its id was used before; False where it is skipped."""
     try:
         writer.add_one(document)
     except DuplicateDocumentError as error:
-        if options.on_duplicate == "error":
+        if options.on_duplicate == "error" or document.position:
             raise InputError(
-                f"{place}: id {error.id!r} was used before, by document {error.first_row + 1}; ids must be unique "
+                f"{place}: id {error.id!r} was used before, by document {error.first_row + 1} of the corpus; "
+                "ids must be unique "
                 "(--on-duplicate skip or last, in Python on_duplicate, keeps the first or the last)"
             ) from error
-        if options.on_duplicate == "last":
-            writer.replace(error.first_row, document)
-        else:
+        if options.on_duplicate == "skip":
             writer.count_duplicate()
+            return False
+        writer.replace(error.first_row, document)
+    return True

@@ -63,6 +63,11 @@ class BuildOptions(IndexOptions):
             raise InputError(f"on_duplicate is {self.on_duplicate!r}; it must be error, skip or last")
         if self.split_tokens is not None and self.split_tokens < 1:
             raise InputError(f"split_tokens is {self.split_tokens}; it must be at least 1")
+        if self.split_tokens is not None and self.on_duplicate == "last":
+            raise InputError(
+                "on_duplicate last cannot go with splitting: an earlier document may have more passages than the one "
+                "that replaces it; make ids unique, keep documents whole, or use skip"
+            )
         if self.split_overlap < 0 or (self.split_tokens is not None and self.split_overlap >= self.split_tokens):
             raise InputError(
                 f"split_overlap is {self.split_overlap}; it must be 0 or more, and below split_tokens "

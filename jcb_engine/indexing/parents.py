@@ -9,8 +9,6 @@ import xxhash
 
 from jcb_engine.types import Document, Uint32Array
 
-_PARENT = np.dtype([("high", "<u8"), ("low", "<u8")])
-
 
 class ParentRanks:
     """One number per document, equal for passages of one parent: 16 bytes of memory per document while adding.
@@ -20,17 +18,26 @@ class ParentRanks:
 
     def __init__(self) -> None:
         self._keys = array("Q")
+        self._any_parent = False
 
     def append(self, document: Document) -> None:
+        self._any_parent |= document.parent is not None
         self._keys.extend(_key(document))
 
     def replace(self, row: int, document: Document) -> None:
+        self._any_parent |= document.parent is not None
         self._keys[2 * row : 2 * row + 2] = array("Q", _key(document))
 
     def ranks(self) -> Uint32Array:
         """[N] uint32."""
-        keys = np.frombuffer(self._keys, dtype=_PARENT) if self._keys else np.zeros(0, _PARENT)
-        return np.unique(keys, return_inverse=True)[1].astype(np.uint32)
+        keys = np.array(self._keys, dtype=np.uint64).reshape(-1, 2)
+        if not self._any_parent:  # ids are unique, so every document is alone
+            return np.arange(len(keys), dtype=np.uint32)
+        order = np.lexsort((keys[:, 1], keys[:, 0]))
+        is_new = np.any(keys[order[1:]] != keys[order[:-1]], axis=1)
+        ranks = np.empty(len(keys), dtype=np.uint32)
+        ranks[order] = np.concatenate([np.zeros(min(1, len(keys)), np.int64), np.cumsum(is_new)])
+        return ranks
 
 
 def _key(document: Document) -> tuple[int, int]:

@@ -83,7 +83,8 @@ def _train(
         raise InputError(f"there is nothing to search: none of the {source.documents} documents has a token vector")
     progress.stage("training", None)
     vectors = sample.training_copy(scratch / "training", _sample_token_limit(source.dim, options))
-    return train_codec(vectors, options.nbits, _centroid_count(source, sample, options), options.seed)
+    centroid_count = _centroid_count(source, sample, options)
+    return train_codec(vectors, options.nbits, centroid_count, options.seed, source.largest_norm)
 
 
 def _total_tokens(source: VectorSource, sample: SampleFile) -> int:

@@ -28,6 +28,11 @@ class VectorSource(Protocol):
         """Token vectors in all, where that is known before encoding."""
         ...
 
+    @property
+    def largest_norm(self) -> float | None:
+        """Norm of the longest vector of all, where that is known before encoding."""
+        ...
+
     def vectors_of(self, rows: Int64Array) -> Iterator[Float32Array]:
         """[tokens, dim] float32 of each of these rows."""
         ...
@@ -78,6 +83,10 @@ class EncodedTexts:
     def tokens(self) -> int | None:
         return None
 
+    @property
+    def largest_norm(self) -> float | None:
+        return None
+
     def vectors_of(self, rows: Int64Array) -> Iterator[Float32Array]:
         for start in range(0, len(rows), _TEXTS_AT_ONCE):
             yield from self._encode(self._store.get([int(row) for row in rows[start : start + _TEXTS_AT_ONCE]]))
@@ -117,6 +126,10 @@ class SpooledVectors:
     @property
     def tokens(self) -> int | None:
         return int(self._spool.lengths.sum())
+
+    @property
+    def largest_norm(self) -> float | None:
+        return self._spool.largest_norm
 
     def vectors_of(self, rows: Int64Array) -> Iterator[Float32Array]:
         return self._spool.vectors_of(rows)

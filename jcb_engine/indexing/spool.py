@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jcb_engine.codec import largest_norm
 from jcb_engine.errors import InputError
 from jcb_engine.indexing.scratch import ScratchFile, map_scratch
 from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, RaggedEmbeddings, check_ragged
@@ -15,15 +16,16 @@ _CHUNK_TOKENS = 65_536
 
 
 class VectorSpool:
-    """Token vectors [T, dim] on disk as fp16, scaled per token by a power of two so that any norm survives.
+    """Token vectors [T, dim] on disk as fp16; float32 rows are scaled by a power of two, so that any norm survives.
 
-    fp16 input comes back bit for bit; float32 input loses what fp16 cannot hold (2**-11 of each value).
+    fp16 input comes back bit for bit; float32 input to 2**-11 of each value, or 2**-24 of the row's largest.
     """
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.dim = dim
         self._values = ScratchFile(folder / "spool-values")
         self._exponents = ScratchFile(folder / "spool-exponents")
+        self.largest_norm = 0.0
         self._lengths: list[Int64Array] = []
         self._offsets: Int64Array | None = None
 
@@ -35,16 +37,20 @@ class VectorSpool:
         if values.shape[1] != self.dim:
             raise InputError(f"vectors have {values.shape[1]} dimensions; this index was created with dim={self.dim}")
         for start in range(0, len(values), _CHUNK_TOKENS):
-            self._append_rows(np.asarray(values[start : start + _CHUNK_TOKENS], dtype=np.float32), start)
+            self._append_rows(values[start : start + _CHUNK_TOKENS], start)
         self._lengths.append(np.diff(offsets).astype(np.int64))
 
-    def _append_rows(self, rows: Float32Array, first_row: int) -> None:
-        largest = np.abs(rows).max(axis=1)
+    def _append_rows(self, rows: AnyArray, first_row: int) -> None:
+        values = np.asarray(rows, dtype=np.float32)
+        largest = np.abs(values).max(axis=1)
         if not np.isfinite(largest).all():
             bad = first_row + int(np.flatnonzero(~np.isfinite(largest))[0])
             raise InputError(f"token vector {bad} of these holds NaN or infinity; only finite values can be indexed")
         exponents = np.frexp(largest)[1].astype(np.int16)
-        self._values.append(np.ldexp(rows, -exponents[:, None].astype(np.int32)).astype(np.float16))
+        if rows.dtype == np.float16:
+            exponents[:] = 0
+        self._values.append(np.ldexp(values, -exponents[:, None].astype(np.int32)).astype(np.float16))
+        self.largest_norm = max(self.largest_norm, largest_norm(values))
         self._exponents.append(exponents)
 
     def finish(self) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
-from jcb_engine.codec.candidate_index import check_factory
+from jcb_engine.codec.candidate_index import centroid_index, check_factory
 from jcb_engine.encoder import Encoder
 from jcb_engine.errors import InputError
 from jcb_engine.indexing.options import DEFAULT_MAX_RAM_BYTES, DEFAULT_NBITS, IndexOptions
@@ -20,8 +21,11 @@ from jcb_engine.indexing.segment_build import BuiltSegment, build_segment
 from jcb_engine.indexing.sources import EncodedTexts, SpooledVectors
 from jcb_engine.indexing.spool import VectorSpool
 from jcb_engine.kernels import select
-from jcb_engine.storage import Transaction
+from jcb_engine.storage import Transaction, check_target
 from jcb_engine.types import AnyArray, Document, EncoderSource
+
+_STATES = {"failed": "an add of this writer failed half way", "closed": "this writer is closed"}
+_ANY_DIM = 64  # a dimension that every factory string takes, to check one before the dimension is known
 
 
 class IndexWriter:
@@ -40,7 +44,7 @@ class IndexWriter:
         self._segment = transaction.new_segment()
         self._parents = ParentRanks()
         self._spool: VectorSpool | None = None
-        self._state = "open"
+        self._state: Literal["open", "failed", "closed"] = "open"
         self.report: BuildReport | None = None
         self.progress: BuildProgress = SilentProgress()
         self._began = time.monotonic()
@@ -79,8 +83,11 @@ class IndexWriter:
         """`create` with its options in one object."""
         if dim is not None and dim < 1:
             raise InputError(f"dim is {dim}; it must be at least 1")
+        # What can be refused at once is refused before a model is loaded.
+        check_target(path, overwrite=overwrite)
         loaded = _loaded_encoder(encoder, dim)
-        check_factory(options.faiss_factory)
+        known_dim = loaded.dim if loaded is not None else dim
+        check_factory(options.faiss_factory, known_dim or _ANY_DIM)
         transaction = Transaction.begin(path, overwrite=overwrite)
         try:
             return cls(transaction, loaded, dim, options)
@@ -96,7 +103,7 @@ class IndexWriter:
         self._only_one_kind(texts=True)
         if isinstance(documents, Document):
             raise InputError("add takes several documents; pass [document]")
-        with _Poison(self):
+        with self._all_or_nothing():
             for document in documents:
                 self._store(document)
 
@@ -110,20 +117,23 @@ class IndexWriter:
         values, offsets = np.asarray(values), np.asarray(offsets)
         if not np.issubdtype(offsets.dtype, np.integer):
             raise InputError(f"offsets are {offsets.dtype}; expected whole numbers, one more than there are ids")
-        if len(offsets) != len(ids) + 1:
-            raise InputError(f"{len(ids)} ids came with {len(offsets)} offsets; expected {len(ids) + 1}")
-        if values.ndim == 2 and self._spool is None:
+        if isinstance(ids, str) or offsets.ndim != 1 or len(offsets) != len(ids) + 1:
+            raise InputError(
+                f"{len(ids)} ids came with offsets of shape {list(offsets.shape)}; expected a list of ids, and "
+                f"[{len(ids) + 1}] offsets"
+            )
+        if values.ndim != 2 or values.shape[1] < 1:
+            raise InputError(f"vectors have shape {list(values.shape)}; expected [tokens, dim]")
+        if self._spool is None:
             self._spool = self._new_spool(values.shape[1])
-        with _Poison(self):
-            if self._spool is None:
-                raise InputError(f"vectors have shape {values.shape}; expected [tokens, dim]")
+        with self._all_or_nothing():
             self._spool.append(values, offsets.astype(np.int64))
             for item in ids:
                 self._store(item if isinstance(item, Document) else Document(id=item, text=""))
 
     def replace(self, row: int, document: Document) -> None:
         """Put a text in the place of one that was added in this writer."""
-        with _Poison(self):
+        with self._all_or_nothing():
             _check_document(document)
             self._segment.documents.replace(row, document)
             self._parents.replace(row, document)
@@ -150,7 +160,7 @@ class IndexWriter:
 
     def _only_one_kind(self, *, texts: bool) -> None:
         if self._state != "open":
-            raise InputError(f"this writer is {self._state}; create a new one")
+            raise InputError(f"{_STATES[self._state]}; create a new one")
         has_texts = len(self._segment.documents) > 0 and self._spool is None
         if (texts and self._spool is not None) or (not texts and has_texts):
             raise InputError("one writer takes texts or vectors, not both: encode the texts and add all as vectors")
@@ -159,7 +169,7 @@ class IndexWriter:
     def commit(self) -> BuildReport:
         """Train, compress and publish. Afterwards the writer is closed."""
         if self._state != "open":
-            raise InputError(f"this writer is {self._state}; there is nothing to commit")
+            raise InputError(f"{_STATES[self._state]}; there is nothing to commit")
         if len(self._segment.documents) == 0:
             raise InputError("there is nothing to index: no document was added")
         self._state = "closed"
@@ -172,6 +182,8 @@ class IndexWriter:
         with self._segment.array("parents", np.uint32) as array:
             array.append(self._parents.ranks())
         built = build_segment(self._transaction, self._segment, source, self._options, select(), self.progress)
+        # An index that could not be opened must not replace one that can.
+        centroid_index(built.codec.arrays.centroids, self._options.faiss_factory)
         self.progress.stage("committing", None)
         record = None if self._encoder is None else self._encoder.record.to_json()
         settings = {"faiss_factory": self._options.faiss_factory}
@@ -211,9 +223,14 @@ class IndexWriter:
             self._state = "closed"
             self._transaction.discard()
 
-    def poison(self) -> None:
-        """An add failed half way: what was added before it can no longer be told from what was not."""
-        self._state = "unusable because an add failed half way"
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """An add that fails half way ends the writer: what of it was added can no longer be told from what was not."""
+        try:
+            yield
+        except BaseException:
+            self._state = "failed"
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -227,27 +244,10 @@ class IndexWriter:
             finally:
                 self.close()
             return
-        failed = self._state not in ("open", "closed")
-        reason = self._state
+        failed = self._state == "failed"
         self.close()
         if kind is None and failed:
-            raise InputError(f"nothing was committed: this writer is {reason}")
-
-
-class _Poison:
-    """Marks the writer as unusable when an error passes through."""
-
-    def __init__(self, writer: IndexWriter) -> None:
-        self._writer = writer
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._writer.poison()
+            raise InputError(f"nothing was committed: {_STATES['failed']}")
 
 
 def _loaded_encoder(encoder: EncoderSource | None, dim: int | None) -> Encoder | None:

@@ -30,11 +30,6 @@ class CandidateSettings:
 class CandidateStage(Protocol):
     """Finds the documents to score, for several queries at once."""
 
-    @property
-    def name(self) -> str:
-        """What the answer says about how it was found."""
-        ...
-
     def find(
         self,
         queries: Float32Array,
@@ -53,11 +48,6 @@ class CentroidProbing:
         self._backend, self._store = backend, store
         self._index: Any = centroid_index(centroids, factory)
         self._centroid_count = len(centroids)
-        self._factory = factory
-
-    @property
-    def name(self) -> str:
-        return f"faiss {self._factory}"
 
     def find(
         self,
@@ -79,14 +69,27 @@ class CentroidProbing:
         """
         wanted = min(count + 1, self._centroid_count)
         scores, ids = self._index.search(queries, wanted)
-        # An approximate index may find fewer than asked for (-1): a repeat of the best centroid changes no maximum.
-        missing = ids < 0
-        if missing.any():
-            ids = np.where(missing, np.maximum(ids[:, :1], 0), ids)
-            scores = np.where(missing, scores[:, :1], scores)
-        frontier = np.ascontiguousarray(scores[:, -1], dtype=np.float32)
+        ids, scores, frontier = _without_gaps(ids, scores)
         return (
             np.ascontiguousarray(ids[:, :count], dtype=np.int64),
             np.ascontiguousarray(scores[:, :count], dtype=np.float32),
-            frontier,
+            np.ascontiguousarray(frontier, dtype=np.float32),
         )
+
+
+def _without_gaps(ids: Int64Array, scores: Float32Array) -> tuple[Int64Array, Float32Array, Float32Array]:
+    """Ids and scores [Q, count] of a search that may have found fewer (-1), and the lowest score found, [Q].
+
+    A gap becomes a repeat of the row's best centroid, which changes no maximum; a row without any finds is worth 0.
+    """
+    missing = ids < 0
+    if not missing.any():
+        return ids, scores, scores[:, -1]
+    nothing = missing.all(axis=1)
+    frontier = np.where(nothing, 0, np.where(missing, np.inf, scores).min(axis=1))
+    best_ids, best_scores = np.where(nothing, 0, ids[:, 0]), np.where(nothing, 0, scores[:, 0])
+    return (
+        np.where(missing, best_ids[:, None], ids),
+        np.where(missing, best_scores[:, None], scores).astype(np.float32),
+        frontier.astype(np.float32),
+    )

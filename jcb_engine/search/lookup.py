@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from jcb_engine.storage import Segment
 from jcb_engine.types import Document, Float32Array, Hit, Uint32Array
+
+_Found = TypeVar("_Found")
 
 
 class DocumentLookup:
@@ -23,10 +26,21 @@ class DocumentLookup:
         return self._segments[number], document - int(self._starts[number])
 
     def ids(self, documents: Sequence[int]) -> list[str]:
-        return [segment.documents.ids([row])[0] for segment, row in map(self.place, documents)]
+        return self._fetched(documents, lambda segment, rows: segment.documents.ids(rows))
 
     def get(self, documents: Sequence[int]) -> list[Document]:
-        return [segment.documents.get([row])[0] for segment, row in map(self.place, documents)]
+        return self._fetched(documents, lambda segment, rows: segment.documents.get(rows))
+
+    def _fetched(self, documents: Sequence[int], fetch: Callable[[Segment, list[int]], list[_Found]]) -> list[_Found]:
+        """What `fetch` gives for each document, asked for segment by segment."""
+        numbers = np.asarray(documents, dtype=np.int64)
+        homes = np.searchsorted(self._starts, numbers, side="right") - 1
+        found: dict[int, _Found] = {}
+        for home in np.unique(homes).tolist():
+            own = numbers[homes == home]
+            rows = (own - self._starts[home]).tolist()
+            found.update(zip(own.tolist(), fetch(self._segments[home], rows), strict=True))
+        return [found[int(number)] for number in numbers]
 
     def number_of(self, document_id: str) -> int | None:
         """The newest document of that id that is not deleted, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from jcb_engine.encoder import Encoder, EncoderRecord
+from jcb_engine.encoder import Encoder, EncoderRecord, Token
 from jcb_engine.errors import EncoderMismatchError, InputError
 from jcb_engine.kernels import Backend, Candidates, Lists, Ranges, select
 from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
@@ -32,13 +33,15 @@ from jcb_engine.types import EncoderSource, Float32Array, Hits, Int64Array, Uint
 DEFAULT_PROBES = 32
 DEFAULT_CANDIDATES = 512
 CANDIDATES_PER_HIT = 8
+_MOST = 2**31  # more candidates or probes than any index has
+_SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 MB
 _TOKENS_AT_ONCE = 1_024  # query tokens of a batch that are scored in one call: bounds the table of centroid scores
 
 
 class Searcher:
     """A snapshot: it keeps answering from the version it opened, whatever is committed later."""
 
-    def __init__(self, snapshot: Snapshot, path: str, backend: Backend, encoder: Encoder | None) -> None:
+    def __init__(self, snapshot: Snapshot, path: str, backend: Backend, encoder: EncoderSource | None) -> None:
         self._snapshot, self._path, self._backend = snapshot, path, backend
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
@@ -46,12 +49,13 @@ class Searcher:
         self._candidates: CandidateStage = CentroidProbing(backend, self._store, self._codec.arrays.centroids, factory)
         self._lookup = DocumentLookup(snapshot.segments)
         self._mask = deleted_mask(snapshot.segments)
-        self._encoder = encoder
+        self._encoder: Encoder | None = None
         self._encoder_lock = Lock()
         record = snapshot.manifest.encoder
         self._record = None if record is None else EncoderRecord.from_json(record)
         if encoder is not None:
-            self._check_encoder(encoder)
+            self._encoder = encoder if isinstance(encoder, Encoder) else Encoder(encoder, dim=self.dim)
+            self._check_encoder(self._encoder)
 
     @classmethod
     def open(
@@ -71,12 +75,14 @@ class Searcher:
         """
         snapshot = Snapshot.open(path)
         try:
-            dim = load_codec(snapshot).dim
-            loaded = Encoder(encoder, dim=dim) if encoder is not None and not isinstance(encoder, Encoder) else encoder
-            return cls(snapshot, str(path), select(backend, threads), loaded)
+            return cls(snapshot, str(path), select(backend, threads), encoder)
         except BaseException:
             snapshot.close()
             raise
+
+    @cached_property
+    def _parent_groups(self) -> Uint32Array:
+        return parent_groups(self._snapshot.segments)
 
     @property
     def dim(self) -> int:
@@ -140,10 +146,13 @@ class Searcher:
         self, encoded: QueryVectors, k: int, settings: CandidateSettings, *, exact: bool, by_parent: bool
     ) -> list[Hits]:
         """Answer queries that are vectors already, a bounded number of query tokens at a time."""
-        groups = parent_groups(self._snapshot.segments) if by_parent else None
+        groups = self._parent_groups if by_parent else None
+        # The best k are all there is where k is larger; what is passed on must fit a machine's integers.
+        k = min(k, max(1, self._store.documents))
+        most_queries = max(1, _SCORES_AT_ONCE // max(1, self._store.documents)) if exact else len(encoded)
         rotated = self._codec.rotate(encoded.vectors)
         answers: list[Hits] = []
-        for first, last in _blocks(encoded.offsets):
+        for first, last in _blocks(encoded.offsets, most_queries):
             offsets = encoded.offsets[first : last + 1]
             vectors = np.ascontiguousarray(rotated[offsets[0] : offsets[-1]])
             rankings = self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact)
@@ -207,23 +216,34 @@ class Searcher:
 
         Raises InputError where no document has that id, or it has no vectors.
         """
+        return self.explain_many(query, [document_id])[0]
+
+    def explain_many(self, query: Query, document_ids: Sequence[str]) -> list[Explanation]:
+        """`explain` for several documents; the query is encoded once."""
         check_query(query, self.dim)
+        encoder = self.encoder() if isinstance(query, str) else self._encoder
+        encoded = encode_queries([query], encoder, self.dim)
+        vectors = self._codec.rotate(encoded.vectors)
+        tokens = encoder.query_tokens(query) if encoder is not None and isinstance(query, str) else None
+        return [self._explain(vectors, tokens, name, encoder) for name in document_ids]
+
+    def _explain(
+        self, query: Float32Array, query_tokens: Sequence[Token] | None, document_id: str, encoder: Encoder | None
+    ) -> Explanation:
         number = self._lookup.number_of(document_id)
         if number is None:
             raise InputError(f"no document of this index has the id {document_id!r}")
-        encoder = self.encoder() if isinstance(query, str) or self._record is not None else None
-        encoded = encode_queries([query], encoder, self.dim)
         segment, row = self._lookup.place(number)
-        vectors = decode_document(self._codec, self._backend.dequantize, segment, row)
+        vectors = decode_document(self._codec, self._backend, segment, row)
         if len(vectors) == 0:
             raise InputError(f"document {document_id!r} has no token vectors: it was empty, so it is never a hit")
         text = self._lookup.get([number])[0].full_text
         return explain_match(
             self._backend,
             document_id,
-            self._codec.rotate(encoded.vectors),
+            query,
             vectors,
-            encoder.query_tokens(query) if encoder is not None and isinstance(query, str) else None,
+            query_tokens,
             encoder.document_tokens(text) if encoder is not None and text else None,
         )
 
@@ -271,17 +291,17 @@ def _checked_settings(k: int, by: object, probes: int | None, candidates: int | 
     if by not in (None, "parent"):
         raise InputError(f"by is {by!r}; it must be 'parent' or left out")
     for name, value in (("probes", probes), ("candidates", candidates)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1):
+            raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1")
     wanted = candidates if candidates is not None else max(DEFAULT_CANDIDATES, CANDIDATES_PER_HIT * int(k))
-    return CandidateSettings(probes or DEFAULT_PROBES, wanted)
+    return CandidateSettings(min(probes or DEFAULT_PROBES, _MOST), min(int(wanted), _MOST))
 
 
-def _blocks(offsets: Int64Array) -> Iterator[tuple[int, int]]:
-    """Ranges of queries of at most _TOKENS_AT_ONCE tokens together; a longer query is alone."""
+def _blocks(offsets: Int64Array, most_queries: int) -> Iterator[tuple[int, int]]:
+    """Ranges of at most `most_queries` queries, of at most _TOKENS_AT_ONCE tokens together; a longer query is alone."""
     first, queries = 0, len(offsets) - 1
     while first < queries:
         last = int(np.searchsorted(offsets, offsets[first] + _TOKENS_AT_ONCE, side="right")) - 1
-        last = min(max(last, first + 1), queries)
+        last = min(max(last, first + 1), first + most_queries, queries)
         yield first, last
         first = last

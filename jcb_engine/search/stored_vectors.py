@@ -9,7 +9,7 @@ from bitarray import bitarray
 
 from jcb_engine.codec import ResidualCodec
 from jcb_engine.errors import CorruptIndexError, IndexTooNewError
-from jcb_engine.kernels import SegmentArrays
+from jcb_engine.kernels import Backend, SegmentArrays
 from jcb_engine.storage import Segment, Snapshot
 from jcb_engine.types import Float32Array, Uint8Array, Uint32Array
 
@@ -40,22 +40,20 @@ def segment_arrays(segment: Segment) -> SegmentArrays:
     )
 
 
-def decode_document(codec: ResidualCodec, backend_dequantize: object, segment: Segment, row: int) -> Float32Array:
+def decode_document(codec: ResidualCodec, backend: Backend, segment: Segment, row: int) -> Float32Array:
     """The stored vectors [tokens, D] of one document, in the rotated basis."""
-    assert callable(backend_dequantize)
     offsets = segment.array("doc_offsets")
     tokens = slice(int(offsets[row]), int(offsets[row + 1]))
     codes = segment.array("codes")[tokens]
     if codec.is_raw:
         return np.asarray(codes, dtype=np.float32) * np.float32(codec.arrays.norm_scale)
-    decoded: Float32Array = backend_dequantize(
+    return backend.dequantize(
         np.asarray(segment.array("centroid_ids")[tokens], dtype=np.uint32),
         np.ascontiguousarray(codes),
         np.ascontiguousarray(segment.array("sigmas")[tokens]),
         np.ascontiguousarray(segment.array("norms")[tokens]),
         codec.arrays,
     )
-    return decoded
 
 
 def parent_groups(segments: Sequence[Segment]) -> Uint32Array:

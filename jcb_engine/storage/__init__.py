@@ -10,7 +10,7 @@ from jcb_engine.storage.publish import OutcomeUnknownError
 from jcb_engine.storage.segment import Segment
 from jcb_engine.storage.segment_writer import SegmentWriter
 from jcb_engine.storage.snapshot import Snapshot
-from jcb_engine.storage.transaction import Transaction
+from jcb_engine.storage.transaction import Transaction, check_target
 from jcb_engine.storage.verify import VerifyReport, verify
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "StoredCodec",
     "Transaction",
     "VerifyReport",
+    "check_target",
     "describe_index",
     "verify",
 ]

@@ -191,6 +191,11 @@ def _collect(files: Files) -> None:
         _log.warning("%s was not cleaned up, the next commit tries again: %s", files.real_path(""), error)
 
 
+def check_target(path: str | Path, *, overwrite: bool) -> None:
+    """Raise IndexExistsError or NotAnIndexError unless a new index may be written at `path`; nothing is made."""
+    _check_target(LocalFiles(path), overwrite)
+
+
 def _check_target(files: Files, overwrite: bool) -> None:
     """Raise unless a new index may be written here."""
     try:

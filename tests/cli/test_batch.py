@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def test_a_document_id_with_white_space_cannot_stand_in_a_run() -> None:
         list(run_lines("q", hits([1.0], ["my file.txt"]), "tag"))
 
 
+def test_who_has_such_ids_is_told_the_ways_out() -> None:
+    with pytest.raises(InputError, match=r"index the texts under other ids, or .* jcb-search query --json"):
+        list(run_lines("q", hits([1.0], ["my file.txt"]), "tag"))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -74,6 +80,9 @@ def test_a_document_id_with_white_space_cannot_stand_in_a_run() -> None:
         ("q.tsv", b"a\tx y\r\n7\tz\tw\r\n", [("a", "x y"), ("7", "z\tw")]),
         ("q.txt", b"\xef\xbb\xbfx y\n\n z \n", [("1", "x y"), ("3", "z")]),
         ("q.jsonl.gz", b'{"_id": "a", "text": "x y"}\n', [("a", "x y")]),
+        # white space of other scripts: an ideographic space, a no-break space
+        ("q.jsonl", '\u3000\n{"_id": "a", "text": "x y"}\n\xa0\n'.encode(), [("a", "x y")]),
+        ("q.txt", "x y\n\u3000\n\xa0z\n".encode(), [("1", "x y"), ("3", "z")]),
     ],
 )
 def test_queries_are_read_in_three_forms(
@@ -98,6 +107,9 @@ def test_the_form_can_be_given(tmp_path: Path) -> None:
     [
         (b"", "holds no query"),
         (b"\n \n", "holds no query"),
+        ("\u3000\n".encode(), "holds no query"),
+        (b'{"id": "a", "text": "x", "m": ' + b"[" * 400 + b"]" * 400 + b"}\n", ":1: 'm' is nested too deeply"),
+        (b'{"id": "a", "body": "x"}\n', "rename the one that holds the text; a build can also"),
         (b'{"id": "a", "text": "x"}\n{"id": "b"}\n', ":2: no field 'text'"),
         (b'{"id": "a", "text": "x"}\nbroken\n', ":2: not JSON"),
         (b'{"id": "a", "text": " "}\n', ":1: query 'a' is blank"),
@@ -146,9 +158,53 @@ def test_a_run_is_written_whole_with_as_many_hits_as_asked_for(
     assert {path.name for path in tmp_path.iterdir()} == {"corpus.jsonl", "index", "q.txt", "out.run"}
 
 
+@pytest.fixture
+def one_query(tmp_path: Path) -> Path:
+    path = tmp_path / "q.txt"
+    path.write_text("wild animals\n")
+    return path
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(
+    jcb_search: Command, built: Path, one_query: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert jcb_search("batch", built, one_query, "-k", 1, "--output", pipe).code == 0
+        assert os.read(reader, 1000).startswith(b"1 Q0 d1 1 ")
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_link_keeps_pointing_to_what_is_written(
+    jcb_search: Command, built: Path, one_query: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "out.run", tmp_path / "out.run"
+    link.symlink_to(target)
+    for _ in ("target made", "target replaced"):
+        assert jcb_search("batch", built, one_query, "-k", 1, "--output", link).code == 0
+        assert link.is_symlink()
+        assert target.read_text().startswith("1 Q0 d1 1 ")
+
+
+def test_a_run_that_replaces_a_file_keeps_its_permissions(
+    jcb_search: Command, built: Path, one_query: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "out.run"
+    run.touch(0o600)
+    assert jcb_search("batch", built, one_query, "-k", 1, "--output", run).code == 0
+    assert (run.stat().st_mode & 0o777, run.read_text()[:5]) == (0o600, "1 Q0 ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["q.txt", "--output", "index"], "cannot write index"),
+        (["a\0b"], "cannot read a b"),
         (["q.txt", "-k", "0"], "-k is 0"),
         (["missing.txt"], "cannot read missing.txt"),
         (["bad.tsv", "--output", "run"], "bad.tsv:2: no tab"),

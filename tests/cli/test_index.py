@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from jcb_engine.cli.progress import TerminalProgress, shown_progress
+from jcb_engine.encoder import encoder as encoder_module
 from jcb_engine.storage import Snapshot
 from tests.cli.conftest import Command
 
@@ -127,6 +128,9 @@ def test_python_docs_need_no_source(jcb_index: Command, tmp_path: Path, monkeypa
         (["build", "empty.jsonl", "index"], "nothing to index"),
         (["build", "bad.jsonl", "index"], "bad.jsonl:1: not JSON"),
         (["build", "twice.jsonl", "index"], "twice.jsonl:2: "),
+        (["build", "c.docx", "index", "--from", "folder"], "'c.docx' is no file that a folder may hold"),
+        (["build", "c.jsonl", "index", "--max-ram", "9" * 400], "more than any machine has"),
+        (["build", "c.jsonl", "a\0b"], "NUL"),
     ],
 )
 def test_what_cannot_be_built_is_one_line_and_leaves_no_index(
@@ -155,6 +159,64 @@ def test_duplicates_are_skipped_or_replace_when_asked(jcb_index: Command, tmp_pa
         assert outcome.err == "warning: 1 document had an id that came before\n"
         with Snapshot.open(path) as snapshot:
             assert [document.text for document in snapshot.segments[0].documents.get([0, 1])] == [text, "b"]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "reason"),
+    [
+        ("docs", [], "as a folder is by default; "),
+        ("docs", ["--split-tokens", 5], "split into passages; "),
+        ("c.jsonl", ["--split-overlap", 5], "split into passages; "),
+    ],
+)
+def test_passages_replace_nothing_and_the_error_says_what_to_do(
+    jcb_index: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    options: list[object],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(encoder_module, "load_model", _not_to_be_loaded)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("one two")
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "text": "one two"}\n')
+    outcome = jcb_index("build", tmp_path / source, tmp_path / "index", "--on-duplicate", "last", *options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert reason in outcome.err
+    assert "--split-tokens 0" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_whole_files_of_a_folder_may_replace_earlier_ones(jcb_index: Command, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("one two")
+    options = ("--on-duplicate", "last", "--split-tokens", 0, "--centroids", 1, "-q")
+    assert jcb_index("build", tmp_path / "docs", tmp_path / "index", *options).code == 0
+
+
+def test_what_needs_no_model_to_be_refused_is_refused_before_it_is_loaded(
+    jcb_index: Command, corpus: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder_module, "load_model", _not_to_be_loaded)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    for index, message in ((built, "overwrite"), (tmp_path / "other", "thesis.txt")):
+        outcome = jcb_index("build", corpus, index, "-q")
+        assert (outcome.code, message in outcome.err) == (2, True)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    outcome = jcb_index("build", corpus, tmp_path / "new", "-q")
+    assert outcome.code == 2
+    assert "faiss is not installed" in outcome.err
+    assert not (tmp_path / "new").exists()
+
+
+def _not_to_be_loaded(*_: object) -> None:
+    raise AssertionError("a model was loaded")
+
+
+def test_max_ram_promises_no_more_than_it_bounds(jcb_index: Command) -> None:
+    assert "Bounds the training sample" in " ".join(jcb_index("build", "--help").out.split())
 
 
 def test_an_index_is_replaced_only_when_asked(jcb_index: Command, corpus: Path, built: Path) -> None:

@@ -55,6 +55,7 @@ def test_times_are_rounded_as_people_say_them(seconds: float, text: str) -> None
 def test_counts_have_separators_and_plurals() -> None:
     assert count_text(1, "document") == "1 document"
     assert count_text(1_234_567, "token") == "1,234,567 tokens"
+    assert [count_text(count, "query", "queries") for count in (1, 2)] == ["1 query", "2 queries"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_sizes_are_understood(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "2 pounds", "-1GB", "1,5GB", "2GBs"])
+@pytest.mark.parametrize("text", ["", "GB", "2 pounds", "-1GB", "1,5GB", "2GBs", "9" * 400, "9300000 TB"])
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InputError, match="such as 2GB"):
         parse_bytes(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -121,6 +122,35 @@ def test_a_reader_that_leaves_ends_the_command_quietly(built: Path) -> None:
         process.stdout.close()
         _, error = process.communicate()
     assert (process.returncode, error) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["verify"]])
+@pytest.mark.parametrize("flags", [[], ["-u"]])
+def test_an_output_that_is_full_is_one_line(built: Path, arguments: list[str], flags: list[str]) -> None:
+    script = "import sys; from jcb_engine.cli.index import main; sys.exit(main(sys.argv[1:]))"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, *flags, "-c", script, *arguments, str(built)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "error: cannot write to standard output: No space left on device\n",
+    )
+
+
+def test_an_error_of_another_file_keeps_its_traceback() -> None:
+    with pytest.raises(OSError, match="quota"):
+        run(command(raising(OSError(errno.ENOSPC, "quota", "model.bin"))), "jcb", [])
+
+
+def test_a_process_without_standard_output_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run(command(lambda: None), "jcb", []) == 0
 
 
 def test_a_terminal_that_lacks_a_character_gets_an_escape(built: Path) -> None:

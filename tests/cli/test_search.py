@@ -11,8 +11,8 @@ import pytest
 
 from jcb_engine.cli.hits import print_hits
 from jcb_engine.indexing import IndexWriter
-from jcb_engine.types import Hit, Hits
-from tests.cli.conftest import DIM, Command
+from jcb_engine.types import Hit, Hits, RaggedEmbeddings
+from tests.cli.conftest import DIM, Command, CuttingEncoder
 
 
 def test_hits_are_readable_in_eighty_columns_without_colours(jcb_search: Command, built: Path) -> None:
@@ -24,7 +24,7 @@ def test_hits_are_readable_in_eighty_columns_without_colours(jcb_search: Command
     assert lines[1] == "    about wild animals item"
     assert all(len(line) <= 80 for line in lines)
     assert "\x1b" not in outcome.out
-    assert re.fullmatch(r"3 hits in .* s: approximate, recall not measured; (cpu.*|reference)", lines[-1])
+    assert re.fullmatch(r"3 hits in .* m?s: approximate, recall not measured; (cpu.*|reference)", lines[-1])
 
 
 def test_json_has_hits_and_timings_by_name(jcb_search: Command, built: Path) -> None:
@@ -57,6 +57,26 @@ def test_the_parts_of_an_explanation_add_up_to_the_score(jcb_search: Command, bu
     assert "similarity" in shown
     assert f"{answer['hits'][0]['score']:.4f}" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_explaining_encodes_the_query_no_more_often_for_more_hits(
+    jcb_search: Command, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode = CuttingEncoder.encode_query
+
+    def counted(encoder: CuttingEncoder, texts: list[str]) -> RaggedEmbeddings:
+        encoded.extend(texts)
+        return encode(encoder, texts)
+
+    monkeypatch.setattr(CuttingEncoder, "encode_query", counted)
+    times = []
+    for k in (1, 8):
+        encoded.clear()
+        answer = json.loads(jcb_search("query", built, "wild bridges", "-k", k, "--json", "--explain").out)
+        assert [len(hit["explanation"]) for hit in answer["hits"]] == [2] * k
+        times.append(encoded.count("wild bridges"))
+    assert times[0] == times[1]
 
 
 def test_by_parent_gives_each_parent_once(jcb_index: Command, jcb_search: Command, tmp_path: Path) -> None:

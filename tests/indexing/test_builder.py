@@ -96,6 +96,22 @@ def test_long_documents_are_split_into_passages_that_name_their_parent(tmp_path:
         )
 
 
+@pytest.mark.parametrize("lengths", [(50, 5), (5, 50)])
+def test_skipping_a_duplicate_skips_all_its_passages(tmp_path: Path, lengths: tuple[int, int]) -> None:
+    texts = [
+        " ".join(f"{name}{number}" for number in range(n)) for name, n in zip(("old", "new"), lengths, strict=True)
+    ]
+    options = BuildOptions(split_tokens=10, on_duplicate="skip")
+    documents = [Document(id="a", text=text) for text in texts]
+    report = build_index(source(*documents), tmp_path / "index", Encoder(HashingEncoder()), options)
+    assert report.duplicates == 1
+    with Snapshot.open(tmp_path / "index") as snapshot:
+        stored = snapshot.segments[0].documents.get(range(report.documents))
+    assert "".join(document.text for document in stored) == texts[0]
+    with pytest.raises(InputError, match="cannot go with splitting"):
+        BuildOptions(split_tokens=10, on_duplicate="last")
+
+
 def test_a_text_of_a_megabyte_and_an_empty_one_are_stored(tmp_path: Path) -> None:
     big = Document(id="big", text="lorem ipsum " * 90_000)
     report = build_index(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jcb_engine.errors import InputError, MissingDependencyError
-from jcb_engine.indexing.readers import GUESSED_FIELDS, BadRecord, Fields, SourceDocument, read_source
+from jcb_engine.indexing.readers import GUESSED_FIELDS, BadRecord, Fields, SkipBad, SourceDocument, read_source
 from jcb_engine.types import Document
 
 
@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_used_is_reported_and_the_others_come(tmp_path: Pa
     put(tmp_path, "a.txt", b"one\ntwo \xff\n")
     put(tmp_path, "b.txt", b"fine")
     put(tmp_path, "c.html", b"<p>caf\xe9</p>")
-    put(tmp_path, "d.html", b'<meta charset="nonsense"><p>x</p>')
+    put(tmp_path, "d.html", b"<![foo[x")
     put(tmp_path, "e.pdf", b"not a pdf")
     put(tmp_path, "f.pdf", pdf("x")[:200])
     (tmp_path / "g.txt").symlink_to(tmp_path / "gone")
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_used_is_reported_and_the_others_come(tmp_path: Pa
     reasons = [record.reason for record in bad]
     assert "byte 0xff in line 2" in reasons[0]
     assert "byte 0xe9 in line 1 is not UTF-8" in reasons[1]
-    assert "'nonsense', which is unknown" in reasons[2]
+    assert reasons[2].startswith("not readable as HTML")
     assert reasons[3].startswith("not a readable PDF")
     assert reasons[4].startswith("not a readable PDF")
     assert "No such file" in reasons[5]
@@ -130,6 +130,21 @@ def test_html_gives_its_title_and_the_text_that_a_browser_shows(tmp_path: Path) 
         "<p>café</p>".encode(),
         "\ufeff<p>café</p>".encode("utf-16-le"),
         "\ufeff<p>café</p>".encode(),
+        # what is unknown, or could not itself be read if it were true, counts as no declaration
+        *[
+            f'<meta charset="{name}"><p>café</p>'.encode()
+            for name in (
+                "nonsense",
+                "undefined",
+                "utf-16",
+                "utf-32le",
+                "utf-7",
+                "idna",
+                "unicode_escape",
+                "base64",
+                "a\0b",
+            )
+        ],
     ],
 )
 def test_html_is_decoded_as_it_declares(tmp_path: Path, content: bytes) -> None:
@@ -173,6 +188,12 @@ def test_a_folder_with_nothing_to_read_is_an_error_with_the_known_types(tmp_path
     put(tmp_path, "a.docx")
     with pytest.raises(InputError, match=r"no file to read in .*\.txt, \.md, \.html, \.htm, \.pdf"):
         read(tmp_path)
+
+
+def test_one_file_of_an_unknown_type_is_an_error_with_the_known_types(tmp_path: Path) -> None:
+    path = put(tmp_path, "notes.rst")
+    with pytest.raises(InputError, match=r"'notes\.rst' .*; known types are \.txt, \.md, \.html, \.htm, \.pdf"):
+        list(read_source(path, format="folder", on_bad=SkipBad(5)))
 
 
 def test_fields_cannot_be_named_for_files(tmp_path: Path) -> None:

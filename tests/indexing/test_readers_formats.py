@@ -77,6 +77,34 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: py
         list(read_source(path, on_bad=SkipBad()))
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b.jsonl"])
+@pytest.mark.parametrize("kind", [None, "jsonl", "csv", "parquet", "folder", "beir"])
+def test_a_name_that_no_file_can_have_is_an_error(tmp_path: Path, name: str, kind: str | None) -> None:
+    with pytest.raises(InputError, match=name[:1]):
+        list(read_source(tmp_path / name, format=kind, on_bad=SkipBad()))
+
+
+@pytest.mark.parametrize("kind", [None, "folder", "beir"])
+def test_a_folder_that_may_not_be_entered_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str | None
+) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(InputError, match=r"cannot read .*: Permission denied"):
+        list(read_source(tmp_path, format=kind, on_bad=SkipBad()))
+
+
+def test_a_path_that_may_not_be_looked_at_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(InputError, match=r"cannot read .*closed/a\.jsonl: Permission denied"):
+        guess_format(tmp_path / "closed" / "a.jsonl")
+
+
 def test_python_docs_takes_neither_source_nor_fields() -> None:
     with pytest.raises(InputError, match="takes no source"):
         read_source("elsewhere", format="python-docs", on_bad=SkipBad())

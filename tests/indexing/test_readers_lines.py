@@ -92,6 +92,12 @@ def test_metadata_keeps_every_json_value_nested_ones_too(write: Write) -> None:
     assert documents(path)[0].metadata == extra
 
 
+def test_metadata_may_be_a_hundred_levels_deep(write: Write) -> None:
+    deep = "[" * 100 + "]" * 100
+    path = write("corpus.jsonl", f'{{"id": "a", "text": "x", "deep": {deep}}}'.encode())
+    assert json.dumps(documents(path)[0].metadata["deep"]) == deep
+
+
 def test_an_object_named_metadata_is_spread(write: Write) -> None:
     path = write("corpus.jsonl", b'{"id": "a", "text": "x", "year": 1, "metadata": {"lang": "en"}}')
     assert documents(path)[0].metadata == {"year": 1, "lang": "en"}
@@ -145,6 +151,9 @@ def test_a_null_title_is_no_title_and_an_empty_text_is_a_document(write: Write) 
         (b'{"id": "a", "text": "x", "tags": {"k": ["\\udc00"]}}', "half a surrogate pair (\\udc00)"),
         (b'{"id": ' + b"9" * 5000 + b', "text": "x"}', "not JSON: Exceeds the limit"),
         (b"[" * 200_000, "nested too deeply"),
+        # levels that the parser of JSON takes, and what follows would not
+        (b'{"id": "a", "text": "x", "deep": ' + b"[" * 400 + b"]" * 400 + b"}", "'deep' is nested too deeply"),
+        (b'{"id": "a", "text": "x", "deep": ' + b'{"k": ' * 400 + b"1" + b"}" * 401, "'deep' is nested too deeply"),
     ],
 )
 def test_a_bad_line_is_reported_with_its_number_and_reading_goes_on(write: Write, line: bytes, reason: str) -> None:

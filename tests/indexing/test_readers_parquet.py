@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jcb_engine.errors import InputError, MissingDependencyError
-from jcb_engine.indexing.readers import GUESSED_FIELDS, BadRecord, Fields, SourceDocument, read_source
+from jcb_engine.indexing.readers import GUESSED_FIELDS, BadRecord, Fields, SkipBad, SourceDocument, read_source
 from jcb_engine.types import Document
 
 pa = pytest.importorskip("pyarrow")
@@ -71,6 +71,54 @@ def test_bad_rows_are_reported_and_the_others_come(tmp_path: Path) -> None:
     assert [record.place for record in bad] == [f"{path}:row 2", f"{path}:row 3"]
     assert "not UTF-8" in bad[0].reason
     assert "the id in 'id' is null" in bad[1].reason
+
+
+def test_times_finer_than_a_microsecond_are_cut_to_it(tmp_path: Path) -> None:
+    moment = pa.timestamp("ns")
+    columns = {
+        "id": ["a", "b"],
+        "text": ["x", "y"],
+        "at": pa.array([1_500_000_001, None], moment),
+        "zoned": pa.array([1_500_000_001, None], pa.timestamp("ns", tz="+01:00")),
+        "time": pa.array([1_500_000_001, None], pa.time64("ns")),
+        "list": pa.array([[1_500_000_001], None], pa.list_(moment)),
+        "nested": pa.array([{"at": 1_500_000_001}, None], pa.struct([("at", moment)])),
+    }
+    found, bad = read(write(tmp_path / "c.parquet", columns))
+    assert bad == []
+    assert found[0].document.metadata == {
+        "at": "1970-01-01T00:00:01.500000",
+        "zoned": "1970-01-01T01:00:01.500000+01:00",
+        "time": "00:00:01.500000",
+        "list": ["1970-01-01T00:00:01.500000"],
+        "nested": {"at": "1970-01-01T00:00:01.500000"},
+    }
+    assert set(found[1].document.metadata.values()) == {None}
+
+
+def test_times_of_an_unknown_zone_are_told_in_utc(tmp_path: Path) -> None:
+    columns = {"id": ["a"], "text": ["x"], "at": pa.array([60], pa.timestamp("s", tz="Mars/Phobos"))}
+    found, bad = read(write(tmp_path / "c.parquet", columns))
+    assert bad == []
+    assert found[0].document.metadata == {"at": "1970-01-01T00:01:00+00:00"}
+
+
+def test_a_date_beyond_those_of_python_is_a_bad_row(tmp_path: Path) -> None:
+    columns = {
+        "id": ["a", "b", "c"],
+        "text": ["x", "y", "z"],
+        "day": pa.array([0, 2**30, 2**23], pa.date32()),
+        "at": pa.array([0, 0, 2**51], pa.timestamp("ms")),
+    }
+    found, bad = read(write(tmp_path / "c.parquet", columns))
+    assert [item.document.id for item in found] == ["a"]
+    assert [record.place.rpartition(":")[2] for record in bad] == ["row 2", "row 3"]
+    assert all("a value that Python cannot hold" in record.reason for record in bad)
+
+
+def test_a_file_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .* as Parquet"):
+        list(read_source(tmp_path / "caf\udce9", format="parquet", on_bad=SkipBad()))
 
 
 def test_bytes_are_no_metadata(tmp_path: Path) -> None:

@@ -155,11 +155,57 @@ def test_wrong_uses_say_what_to_do(tmp_path: Path) -> None:
         with IndexWriter.create(tmp_path / "c", encoder=HashingEncoder(8)) as writer:
             writer.add(DOCUMENTS)
             writer.add_vectors(["v", "w"], values, offsets)
-    with pytest.raises(InputError, match="2 ids came with 4 offsets"):
+    with pytest.raises(InputError, match=r"2 ids came with offsets of shape \[4\]"):
         with IndexWriter.create(tmp_path / "d", dim=8) as writer:
             writer.add_vectors(["v", "w"], values, np.array([0, 0, 0, len(values)]))
     with pytest.raises(InputError, match="32 dimensions and dim=64"):
         IndexWriter.create(tmp_path / "e", encoder=Encoder(HashingEncoder(32)), dim=64)
+
+
+def test_norms_may_differ_by_any_factor(tmp_path: Path) -> None:
+    values, offsets = random_embeddings(60, 16, seed=3)
+    values = values.astype(np.float64)
+    for row, factor in enumerate([1e5, 1e-23, 1e-30, 30.0, 1e-4, 0.0]):
+        values[row] *= factor
+    for scale in (1.0, 1e-25, 1e19, 3e31):
+        scaled = (values * scale).astype(np.float32)
+        for nbits in (2, 16):
+            with IndexWriter.create(tmp_path / "index", dim=16, nbits=nbits, overwrite=True) as writer:
+                writer.add_vectors(ids_of(60), scaled, offsets)
+            query = np.random.default_rng(1).standard_normal((4, 16)).astype(np.float32)
+            expected = brute_force(query, scaled.astype(np.float64) / scale, offsets)
+            with Searcher.open(tmp_path / "index") as searcher:
+                for hit in searcher.search(query, k=60, exact=True):
+                    wanted = expected[int(hit.id[1:])]
+                    assert hit.score / scale == pytest.approx(wanted, rel=0.35, abs=0.8), (scale, nbits)
+
+
+def test_fp16_vectors_stored_raw_come_back_bit_for_bit(tmp_path: Path) -> None:
+    values = np.array([[60_000, 1e-3, 0], [1, 2**-24, -0.5], [3, 4, 5]], dtype=np.float16)
+    with IndexWriter.create(tmp_path / "index", dim=3, nbits=16) as writer:
+        writer.add_vectors(["a"], values, np.array([0, 3]))
+    with Snapshot.open(tmp_path / "index") as snapshot:
+        np.testing.assert_array_equal(snapshot.segments[0].array("codes"), values)
+
+
+def test_an_index_that_could_not_be_opened_is_not_published(tmp_path: Path) -> None:
+    values, offsets = random_embeddings(50, 20, seed=3)
+    with IndexWriter.create(tmp_path / "index", dim=20) as writer:
+        writer.add_vectors(ids_of(50), values, offsets)
+    with pytest.raises(InputError, match="cannot build 'IVF4096,Flat' over 16 centroids"):
+        with IndexWriter.create(
+            tmp_path / "index", dim=20, faiss_factory="IVF4096,Flat", centroids=16, overwrite=True
+        ) as writer:
+            writer.add_vectors(ids_of(50), values, offsets)
+    with Searcher.open(tmp_path / "index") as searcher:
+        assert searcher.version == 1
+
+
+def test_a_target_that_cannot_be_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    with pytest.raises(NotAnIndexError, match="other things"):
+        IndexWriter.create(tmp_path / "notes", encoder="no-such-model/at-all")
 
 
 def test_the_same_input_and_seed_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

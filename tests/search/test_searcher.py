@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from jcb_engine import Document, Encoder, IndexWriter, Searcher
 from jcb_engine.errors import EncoderMismatchError, IndexNotFoundError, InputError, JcbError, NotAnIndexError
 from jcb_engine.kernels.reference import ReferenceBackend
+from jcb_engine.search import searcher as searcher_module
+from jcb_engine.search.candidates import _without_gaps
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.storage import Snapshot
 from tests.conftest import HashingEncoder, brute_force, random_embeddings
@@ -245,6 +247,43 @@ def test_info_counts_every_byte(index_path: Path, searcher: Searcher, corpus: tu
     assert (info.documents, info.tokens, info.dim, info.nbits) == (DOCUMENTS, len(corpus[0]), DIM, 4)
     assert info.bytes_per_token["vectors"] <= DIM * 4 / 8 + 8
     assert info.documents_with_vectors == np.count_nonzero(np.diff(corpus[1]))
+
+
+def test_gaps_of_an_approximate_index_keep_the_true_frontier() -> None:
+    ids = np.array([[4, 7, -1], [2, -1, -1], [-1, -1, -1], [1, 2, 3]])
+    lowest = np.finfo(np.float32).min
+    scores = np.array([[0.9, 0.4, lowest], [0.5, lowest, lowest], [lowest] * 3, [0.3, 0.2, 0.1]], np.float32)
+    filled_ids, filled, frontier = _without_gaps(ids, scores)
+    np.testing.assert_array_equal(filled_ids, [[4, 7, 4], [2, 2, 2], [0, 0, 0], [1, 2, 3]])
+    np.testing.assert_allclose(filled, [[0.9, 0.4, 0.9], [0.5, 0.5, 0.5], [0, 0, 0], [0.3, 0.2, 0.1]])
+    np.testing.assert_allclose(frontier, [0.4, 0.5, 0, 0.1])
+
+
+def test_exact_batches_hold_a_bounded_number_of_scores(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries = [query_vectors(1, seed) for seed in range(7)]
+    together = searcher.search_batch(queries, exact=True)
+    monkeypatch.setattr(searcher_module, "_SCORES_AT_ONCE", 2 * DOCUMENTS)
+    sizes = []
+    rankings = searcher._rankings
+    monkeypatch.setattr(
+        searcher, "_rankings", lambda vectors, *rest: sizes.append(len(vectors)) or rankings(vectors, *rest)
+    )
+    apart = searcher.search_batch(queries, exact=True)
+    assert sizes == [2, 2, 2, 1]
+    assert [[hit.id for hit in hits] for hits in apart] == [[hit.id for hit in hits] for hits in together]
+
+
+def test_k_may_be_any_whole_number(searcher: Searcher) -> None:
+    with_vectors = len(searcher.search(query_vectors(), k=DOCUMENTS))
+    assert len(searcher.search(query_vectors(), k=2**70)) == with_vectors
+
+
+def test_vectors_are_explained_without_the_encoder(tmp_path: Path) -> None:
+    with IndexWriter.create(tmp_path / "index", encoder=HashingEncoder()) as writer:
+        writer.add([Document(id="a", text="red green")])
+    with Searcher.open(tmp_path / "index") as searcher:
+        explanation = searcher.explain(HashingEncoder().encode_query(["green"])[0], "a")
+    assert [match.document_position for match in explanation.matches] == [1]
 
 
 @pytest.mark.parametrize("factory", ["HNSW16", "IVF8,Flat", "SQ8"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from jcb_engine.errors import InputError
 from jcb_engine.indexing.readers.jsonl import read_jsonl
 from jcb_engine.indexing.readers.records import Fields, OnBad, SourceDocument
+from jcb_engine.indexing.readers.streams import unreadable
 
 _CORPUS_NAMES = ("corpus.jsonl", "corpus.jsonl.gz")
 
@@ -21,5 +22,8 @@ def read_beir(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceDocu
 
 
 def find_corpus(folder: Path) -> Path | None:
-    """The corpus file of a BEIR folder; None where there is none."""
-    return next((folder / name for name in _CORPUS_NAMES if (folder / name).is_file()), None)
+    """The corpus file of a BEIR folder; None where there is none. Raises InputError for a folder that is closed."""
+    try:
+        return next((folder / name for name in _CORPUS_NAMES if (folder / name).is_file()), None)
+    except OSError as error:
+        raise unreadable(str(folder), error) from error

@@ -11,6 +11,8 @@ from jcb_engine.types import Document, JsonValue
 
 # Beyond this many field names a message stops listing them: wide tables have hundreds.
 _NAMES_IN_MESSAGE = 20
+# Deeper values would meet Python's limit of recursion somewhere between here and the JSON of a hit.
+_DEEPEST_LEVEL = 100
 
 
 class UnusableRecordError(InputError):
@@ -31,7 +33,8 @@ def resolve_fields(fields: Fields, names: Sequence[str]) -> Fields:
             wanted = "'_id' or 'id'" if role == "id" and fields.id is None else repr(name)
             raise UnusableRecordError(
                 f"no field {wanted}; the fields here are {_listed(names)}; "
-                f"say which one holds the {role} with --{role}-field or Fields({role}=...)"
+                f"rename the one that holds the {role}; a build can also be told its name: --{role}-field or "
+                f"Fields({role}=...)"
             )
     return Fields(id=id_name, title=title_name, text=text_name)
 
@@ -83,7 +86,7 @@ def _metadata(record: Mapping[str, object], used: set[str | None]) -> dict[str, 
     return metadata
 
 
-def _json_value(value: object, name: str) -> JsonValue:
+def _json_value(value: object, name: str, level: int = 1) -> JsonValue:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
@@ -92,10 +95,12 @@ def _json_value(value: object, name: str) -> JsonValue:
         if not math.isfinite(value):
             raise UnusableRecordError(f"'{name}' holds {value}, which JSON cannot hold; use null")
         return value
+    if isinstance(value, Mapping | list | tuple) and level > _DEEPEST_LEVEL:
+        raise UnusableRecordError(f"'{name}' is nested too deeply; at most {_DEEPEST_LEVEL} levels are kept")
     if isinstance(value, Mapping):
-        return {_key(key, name): _json_value(part, name) for key, part in value.items()}
+        return {_key(key, name): _json_value(part, name, level + 1) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_value(part, name) for part in value]
+        return [_json_value(part, name, level + 1) for part in value]
     raise UnusableRecordError(f"'{name}' is {_kind(value)}, which metadata cannot hold; expected JSON values")
 
 

@@ -33,7 +33,7 @@ def read_folder(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceDo
     """Documents of the files under a folder, or of one file.
 
     A file that cannot be used goes to `on_bad`. Raises InputError when there is nothing to read: no such folder, no
-    permission, no file of a known type in it; and when `fields` names any, since files have none.
+    permission, no file of a known type; and when `fields` names any, since files have none.
     """
     if source == STDIN:
         raise InputError("a folder cannot be read from standard input; give its path")
@@ -41,7 +41,7 @@ def read_folder(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceDo
         raise InputError("a folder of files has no fields to name; leave out the options for id, title and text")
     root = Path(source)
     found = 0
-    for relative in [""] if root.is_file() else _paths(root, ""):
+    for relative in [""] if _is_file(root) else _paths(root, ""):
         found += 1
         path = root / relative
         try:
@@ -52,6 +52,20 @@ def read_folder(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceDo
         yield SourceDocument(document, str(path))
     if not found:
         raise InputError(f"no file to read in {source}; known types are {', '.join(FILE_READERS)}")
+
+
+def _is_file(root: Path) -> bool:
+    """Whether a source is one file; raises InputError for one that no reader takes, or that may not be looked at."""
+    try:
+        is_file = root.is_file()
+    except OSError as error:
+        raise unreadable(str(root), error) from error
+    if is_file and root.suffix.lower() not in FILE_READERS:
+        raise InputError(
+            f"'{root.name}' is no file that a folder may hold; known types are {', '.join(FILE_READERS)}; rename it, "
+            "or give its own format"
+        )
+    return is_file
 
 
 def _document(path: Path, relative: str) -> Document:
@@ -71,7 +85,7 @@ def _paths(root: Path, prefix: str) -> Iterator[str]:
     try:
         with os.scandir(root / prefix) as entries:
             names = sorted(_sort_name(entry) for entry in entries if _is_wanted(entry))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise unreadable(str(root / prefix), error) from error
     for name in names:
         if name.endswith("/"):

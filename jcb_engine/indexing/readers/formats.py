@@ -15,7 +15,7 @@ from jcb_engine.indexing.readers.jsonl import read_jsonl
 from jcb_engine.indexing.readers.parquet import read_parquet
 from jcb_engine.indexing.readers.python_docs import read_python_docs
 from jcb_engine.indexing.readers.records import GUESSED_FIELDS, Fields, OnBad, SourceDocument
-from jcb_engine.indexing.readers.streams import STDIN
+from jcb_engine.indexing.readers.streams import STDIN, unreadable
 
 Reader: TypeAlias = Callable[[str, Fields, OnBad], Iterator[SourceDocument]]
 
@@ -80,18 +80,26 @@ def read_source(
 def guess_format(source: str | Path) -> str:
     """The format of a source by its name: JSONL for standard input, `beir` for a folder with a corpus in it.
 
-    Raises InputError where there is no such file or its type is unknown.
+    Raises InputError where there is no such file, it may not be looked at, or its type is unknown.
     """
     text = str(source)
     if text == STDIN:
         return "jsonl"
     path = Path(text)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise unreadable(text, error) from error
+    if is_folder:
         return "folder" if find_corpus(path) is None else "beir"
-    if not path.exists():
+    if not is_there:
         if text == PYTHON_DOCS:
             return PYTHON_DOCS
         raise InputError(f"no file or folder {text}")
+    return _format_of_file(path)
+
+
+def _format_of_file(path: Path) -> str:
     plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     name = _FORMAT_OF_SUFFIX.get(plain.suffix.lower())
     if name is None or (plain is not path and name not in _GZIP_FORMATS):

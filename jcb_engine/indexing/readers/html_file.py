@@ -21,18 +21,21 @@ _LINES = frozenset(
     | {"li", "main", "nav", "ol", "option", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th"}
     | {"thead", "tr", "ul"}
 )
+# Codecs of Python that are no encodings of pages (UTF-7, IDNA, escapes of string literals) change this or fail.
+_DECLARATION = rb'<meta charset="\u0041.xn--a.+">'
 
 
 def read_html(path: Path) -> tuple[str, str]:
     """(title, text) of an HTML file: the text of <title>, and the body's text with a line per block.
 
-    The encoding is that of the byte order mark, else the one that the file declares, else UTF-8.
-    Raises UnusableRecordError where the bytes are not in
-    it, InputError, MissingDependencyError.
+    The encoding is that of the byte order mark, else the one that the file declares, else UTF-8. A declaration that
+    is unknown, or cannot be true because it would not be readable itself (UTF-16), counts as none, as in browsers.
+    Raises UnusableRecordError where the bytes are not in the encoding, InputError, MissingDependencyError.
     """
     bs4 = _bs4()
     content, marked = bs4.dammit.EncodingDetector.strip_byte_order_mark(read_bytes(path))
-    markup = _decoded(content, marked or bs4.dammit.EncodingDetector.find_declared_encoding(content, is_html=True))
+    declared = bs4.dammit.EncodingDetector.find_declared_encoding(content, is_html=True)
+    markup = _decoded(content, marked or (declared if _is_credible(declared) else None))
     try:
         with warnings.catch_warnings():
             # the parser warns when text looks like a file name or XML, which is no concern of an index
@@ -42,6 +45,8 @@ def read_html(path: Path) -> tuple[str, str]:
         return " ".join(title.split()), _shown_text(soup)
     except RecursionError:
         raise UnusableRecordError("HTML nested too deeply to parse") from None
+    except bs4.ParserRejectedMarkup as error:
+        raise UnusableRecordError(f"not readable as HTML: {error}") from None
 
 
 def _bs4() -> Any:
@@ -55,16 +60,23 @@ def _bs4() -> Any:
     return bs4
 
 
-def _decoded(content: bytes, declared: str | None) -> str:
-    encoding = declared or "utf-8"
+def _is_credible(declared: str | None) -> bool:
+    """Whether a declared encoding is known and one that the declaration itself, found as ASCII, can be written in."""
+    if declared is None:
+        return False
     try:
-        return content.decode(encoding)
+        return _DECLARATION.decode(declared) == _DECLARATION.decode("ascii")
+    except (LookupError, ValueError):
+        return False
+
+
+def _decoded(content: bytes, encoding: str | None) -> str:
+    try:
+        return content.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        name = "UTF-8, and the file declares no other encoding" if declared is None else f"{declared}, as declared"
+        name = "UTF-8, and the file declares no other encoding" if encoding is None else f"{encoding}, as declared"
         raise UnusableRecordError(f"byte 0x{content[error.start]:02x} in line {line} is not {name}") from None
-    except LookupError:
-        raise UnusableRecordError(f"the file declares the encoding '{declared}', which is unknown") from None
 
 
 def _shown_text(soup: Any) -> str:

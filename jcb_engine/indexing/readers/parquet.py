@@ -21,7 +21,8 @@ _ROWS_IN_BATCH = 1024
 def read_parquet(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceDocument]:
     """Documents of a Parquet file, one per row; places count rows from 1.
 
-    Dates and times in metadata become ISO 8601 strings, decimals strings; a missing number (NaN) becomes null.
+    Dates and times in metadata become ISO 8601 strings, to the microsecond, those of a time zone that is unknown here
+    in UTC; decimals become strings, a missing number (NaN) null.
     Raises InputError for a file that is not Parquet, breaks off, or whose columns lack the id or the text.
     """
     if source == STDIN:
@@ -29,8 +30,8 @@ def read_parquet(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceD
     for row, record in enumerate(_rows(source, fields), start=1):
         place = f"{source}:row {row}"
         try:
-            if isinstance(record, UnicodeDecodeError):
-                raise UnusableRecordError(f"not UTF-8: {record.reason}")
+            if isinstance(record, Exception):
+                raise UnusableRecordError(_reason(record))
             document = document_from_record({name: _plain(value) for name, value in record.items()}, fields)
         except UnusableRecordError as error:
             on_bad(BadRecord(place, str(error)))
@@ -38,15 +39,21 @@ def read_parquet(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceD
         yield SourceDocument(document, place)
 
 
-def _rows(source: str, fields: Fields) -> Iterator[dict[str, object] | UnicodeDecodeError]:
-    """Rows as mappings; a row with broken UTF-8 comes as its error, and the others still come."""
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8: {error.reason}"
+    return f"a value that Python cannot hold: {error}"
+
+
+def _rows(source: str, fields: Fields) -> Iterator[dict[str, object] | Exception]:
+    """Rows as mappings; a row with broken UTF-8 or a date beyond all bounds comes as its error, the others follow."""
     pyarrow = _pyarrow()
     try:
         with pyarrow.parquet.ParquetFile(source) as file:
             _check_columns(file.schema_arrow.names, fields, source)
             for batch in file.iter_batches(batch_size=_ROWS_IN_BATCH):
-                yield from _rows_of_batch(batch)
-    except (pyarrow.ArrowException, OSError) as error:
+                yield from _rows_of_batch(_convertible(pyarrow, batch))
+    except (pyarrow.ArrowException, OSError, UnicodeEncodeError) as error:
         raise InputError(f"cannot read {source} as Parquet: {error}") from error
 
 
@@ -71,16 +78,57 @@ def _check_columns(names: list[str], fields: Fields, source: str) -> None:
         raise InputError(f"{source}: {error}") from None
 
 
-def _rows_of_batch(batch: Any) -> Iterator[dict[str, object] | UnicodeDecodeError]:
+def _rows_of_batch(batch: Any) -> Iterator[dict[str, object] | Exception]:
+    # ValueError is broken UTF-8 and what Arrow refuses, OverflowError a date out of Python's range
     try:
         yield from batch.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         # to_pylist fails as a whole, before the first row
         for index in range(batch.num_rows):
             try:
                 yield batch.slice(index, 1).to_pylist()[0]
-            except UnicodeDecodeError as error:
+            except (ValueError, OverflowError) as error:
                 yield error
+
+
+def _convertible(pyarrow: Any, batch: Any) -> Any:
+    """The batch with columns of times as Python can hold them."""
+    columns = []
+    for column in batch.columns:
+        wanted = _convertible_type(pyarrow, column.type)
+        columns.append(column if wanted == column.type else column.cast(wanted, safe=False))
+    return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _convertible_type(pyarrow: Any, type_: Any) -> Any:
+    """Nanoseconds become microseconds, as fine as Python's times are; a zone that is unknown here becomes UTC."""
+    types = pyarrow.types
+    if types.is_timestamp(type_):
+        unit = "us" if type_.unit == "ns" else type_.unit
+        return pyarrow.timestamp(unit, tz=_known_zone(pyarrow, type_.tz))
+    if types.is_time64(type_):
+        return pyarrow.time64("us")
+    if types.is_list(type_) or types.is_large_list(type_):
+        make = pyarrow.list_ if types.is_list(type_) else pyarrow.large_list
+        return make(_convertible_field(pyarrow, type_.value_field))
+    if types.is_struct(type_):
+        return pyarrow.struct([_convertible_field(pyarrow, type_.field(at)) for at in range(type_.num_fields)])
+    return type_
+
+
+def _convertible_field(pyarrow: Any, field: Any) -> Any:
+    return field.with_type(_convertible_type(pyarrow, field.type))
+
+
+def _known_zone(pyarrow: Any, zone: str | None) -> str | None:
+    """The zone, or UTC as a plain offset where the system has no rules for it: the moment stays the same."""
+    if zone is None:
+        return None
+    try:
+        pyarrow.scalar(0, pyarrow.timestamp("s", tz=zone)).as_py()
+    except ValueError:
+        return "+00:00"
+    return zone
 
 
 def _plain(value: object) -> object:

@@ -29,7 +29,7 @@ def opened(source: str) -> Iterator[BinaryIO]:
         return
     try:
         file = Path(source).open("rb")  # noqa: SIM115 - closed below; an error of the reader is none of opening
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise unreadable(source, error) from error
     with file:
         # gzip.GzipFile reads like any binary file, which its declared type does not say
@@ -56,13 +56,13 @@ def read_bytes(path: Path) -> bytes:
     """All bytes of a file. Raises InputError."""
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise unreadable(str(path), error) from error
 
 
-def unreadable(source: str, error: OSError) -> InputError:
-    """The error for a file that cannot be opened."""
-    reason = error.strerror or str(error)
+def unreadable(source: str, error: OSError | ValueError) -> InputError:
+    """The error for a file that cannot be opened; ValueError is what Python raises for a path with a NUL in it."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return InputError(f"cannot read {source}: {reason}")
 
 
