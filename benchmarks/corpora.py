@@ -27,9 +27,14 @@ class Collection:
     qrels: dict[str, dict[str, int]]
 
 
+def _json_lines(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="\n") as file:  # texts may hold other line ends of Unicode
+        return [json.loads(line) for line in file if line.strip()]
+
+
 def load_beir(folder: Path, split: str = "test") -> Collection:
-    documents = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
-    queries = {row["_id"]: row["text"] for row in map(json.loads, (folder / "queries.jsonl").read_text().splitlines())}
+    documents = _json_lines(folder / "corpus.jsonl")
+    queries = {row["_id"]: row["text"] for row in _json_lines(folder / "queries.jsonl")}
     qrels: dict[str, dict[str, int]] = {}
     with (folder / "qrels" / f"{split}.tsv").open() as file:
         for row in csv.DictReader(file, delimiter="\t"):

@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 INDEX=${1:-demo-index}
 
 echo "== installing into $VENV"
-install_package cpu,mini
+install_package ".[cpu,mini]"
 echo "== indexing the documentation strings of the standard library into $INDEX"
 "$VENV/bin/jcb-index" build --from python-docs --overwrite "$INDEX"
 for question in "how do I parse a date from a string?" "run a command and capture its output" "count the words of a list"; do

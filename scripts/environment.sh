@@ -1,5 +1,5 @@
-# Sourced by the other scripts: makes the virtual environment .venv once, and brings it up to date when pyproject.toml
-# or the native sources have changed. PYTHON names the interpreter (3.11 or newer), VENV the folder.
+# Sourced by the other scripts: makes the virtual environment .venv and installs jcb-engine into it.
+# PYTHON names the interpreter (3.11 or newer), VENV the folder, TORCH_VERSION another torch.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,12 +11,12 @@ VENV=${VENV:-.venv}
   exit 2
 }
 
-# install_package EXTRAS [pip options]: into the environment. torch is pinned because a plain `torch` brings several
-# gigabytes of CUDA packages to a machine that has no GPU; the package itself takes any recent torch.
+# install_package TARGET: what pip installs, such as ".[cpu]" or "--editable .[dev]".
+# torch is installed first and pinned, so that every machine runs the version that was tested; the package itself takes
+# any recent one. To use another build of it (a CPU-only one, say), install that into the environment beforehand.
 install_package() {
-  local extras=$1
-  shift
   [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
-  "$VENV/bin/pip" install --quiet --disable-pip-version-check "torch==${TORCH_VERSION:-2.13.0}"
-  "$VENV/bin/pip" install --quiet --disable-pip-version-check "$@" ".[$extras]"
+  local pip=("$VENV/bin/pip" --quiet --disable-pip-version-check)
+  "$VENV/bin/python" -c 'import torch' 2>/dev/null || "${pip[@]}" install "torch==${TORCH_VERSION:-2.13.0}"
+  "${pip[@]}" install "$@"
 }

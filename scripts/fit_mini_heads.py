@@ -6,9 +6,10 @@ It reads what `jcb-index build python-docs` indexes: no download, no labels, and
 The same Python, torch and processor give the same bytes; another Python documents itself in other words.
 
 Why uncentred, and of unit vectors: a head is a matrix without a bias and what it serves is inner products of unit
-vectors, which the directions of the largest second moment keep best. Measured on xquad-en, exact MaxSim, 64 dims,
-nDCG@10: .9706; centred .9692; uncentred of vectors as they come .9702; all 384 dims .9819. The head of 384 dims is the
-identity: the model's own vectors.
+vectors, which the directions of the largest second moment keep best. Fitted on all 8,590 documentation strings, 64 dims
+give nDCG@10 .9706 on xquad-en (exact MaxSim); centred .9692; of vectors as they come .9702. A sample of 4,000 does as
+well: the shipped heads give .9716 at 64, .9825 at 128 and .9810 at 256 dims, the model's own 384 dims .9819. The head
+of 384 dims is the identity: those own vectors.
 """
 
 from __future__ import annotations

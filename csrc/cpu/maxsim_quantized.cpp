@@ -85,6 +85,7 @@ class Prepared final : public PreparedQueries {
         centroid_scores_(centroid_scores),
         stride_(query_offsets[query_count]),
         count_(query_count),
+        fast_is_exact_(codec.nbits > 2 && kernels.dot.largest_weight == 0),
         lattice_(codec, kernels.dot),
         queries_(std::make_unique<Query[]>(query_count)) {
     for (int64_t i = 0; i < query_count; ++i) {
@@ -99,6 +100,7 @@ class Prepared final : public PreparedQueries {
 
   void score_fast(const SegmentView& segment, int64_t query_number, const uint32_t* documents, int64_t count,
                   float* scores) const override {
+    if (fast_is_exact_) return score_exact(segment, query_number, documents, count, scores);
     check_centroid_scores();
     Query& query = queries_[query_number];
     build_tiles(query);
@@ -124,7 +126,10 @@ class Prepared final : public PreparedQueries {
                    float* scores) const override {
     check_centroid_scores();
     Query& query = queries_[query_number];
-    std::call_once(query.exact_once, [&] { transpose(query); });
+    std::call_once(query.exact_once, [&] {
+      check_finite(query.vectors, query.tokens * codec_.dim);
+      transpose(query);
+    });
     const ExactQuery exact{columns_of(query), query.tokens, codec_.nbits, codec_.dim, codec_.code_bytes(),
                            query.transposed.get(), levels_of_byte_.get(), centroid_scores_ + query.first, stride_,
                            codec_.norm_scale, segment.max_norm, segment.max_sigma};
@@ -135,6 +140,7 @@ class Prepared final : public PreparedQueries {
   }
 
   float error_bound(int64_t query_number, float max_sigma, float max_norm) const override {
+    if (fast_is_exact_) return 0.0f;
     Query& query = queries_[query_number];
     build_tiles(query);
     double bound = 0.0;
@@ -243,6 +249,7 @@ class Prepared final : public PreparedQueries {
   const float* const centroid_scores_;
   const int64_t stride_;
   const int64_t count_;
+  const bool fast_is_exact_;
   const LevelLattice lattice_;
   AlignedArray<float> levels_of_byte_;
   std::unique_ptr<Query[]> queries_;

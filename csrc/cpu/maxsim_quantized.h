@@ -20,7 +20,7 @@ namespace jcb::maxsim {
 // How A is computed.
 //   kRowBytes  1 and 2 bits, 32 query tokens: nibbles of the code look up rows of 32 bytes, which are added.
 //   kRowWords  1 and 2 bits, 16 query tokens: the same with rows of 16 i16. As fast per token, and 100 times as precise.
-//   kDot       every width: codes become u8 weights, multiplied with an i8 query.
+//   kDot       2, 4 and 8 bits: codes become u8 weights, multiplied with an i8 query.
 enum class Family { kRowBytes, kRowWords, kDot };
 
 constexpr int64_t kLargestQueryTokens = 1024;
@@ -47,7 +47,7 @@ constexpr int kChain = 32;
 constexpr int kRowsPerSum = 2;
 
 struct DotLimits {
-  int largest_weight;  // of the u8 weights
+  int largest_weight;  // of the u8 weights; 0: no kDot, 4 and 8 bits are scored in fp32 at once
   bool chained;        // sums over kChain positions, split into even and odd pairs, must fit i16
 };
 

@@ -235,9 +235,11 @@ bool score_rows(const FastTile& tile, const TokenScale& scale, const TokenArrays
 template <class Simd>
 bool score_fast(const FastTile& tile, const TokenScale& scale, const TokenArrays& tokens, const TokenRun* runs,
                 int64_t count, float* scores) {
-  if (tile.bits == 8) return score_dot<Simd, 8>(tile, scale, tokens, runs, count, scores);
-  if (tile.bits == 4) return score_dot<Simd, 4>(tile, scale, tokens, runs, count, scores);
-  if (tile.family == Family::kDot) return score_dot<Simd, 2>(tile, scale, tokens, runs, count, scores);
+  if constexpr (Simd::kDotTokens > 0) {
+    if (tile.bits == 8) return score_dot<Simd, 8>(tile, scale, tokens, runs, count, scores);
+    if (tile.bits == 4) return score_dot<Simd, 4>(tile, scale, tokens, runs, count, scores);
+    if (tile.family == Family::kDot) return score_dot<Simd, 2>(tile, scale, tokens, runs, count, scores);
+  }
   return score_rows<Simd>(tile, scale, tokens, runs, count, scores);
 }
 

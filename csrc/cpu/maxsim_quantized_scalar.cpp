@@ -9,8 +9,7 @@ std::unique_ptr<PreparedQueries> prepare_queries_scalar(const CodecView& codec, 
                                                         const int64_t* query_offsets, int64_t query_count,
                                                         const float* centroid_scores) {
   using namespace maxsim;
-  // The limits of AVX2, so that both compute the same integers.
-  static const Kernels kernels{false, {96, true}, score_fast<Scalar>, score_exact<Scalar>};
+  static const Kernels kernels{false, {0, false}, score_fast<Scalar>, score_exact<Scalar>};
   return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
 }
 

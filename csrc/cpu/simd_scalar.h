@@ -19,11 +19,9 @@ struct Scalar {
   typedef uint8_t Bytes __attribute__((vector_size(32)));
   typedef int16_t Words __attribute__((vector_size(32)));
   typedef uint16_t UnsignedWords __attribute__((vector_size(32)));  // where sums may wrap
-  typedef int32_t Integers __attribute__((vector_size(32)));
-  typedef uint32_t UnsignedIntegers __attribute__((vector_size(32)));
   typedef float Floats __attribute__((vector_size(16)));
   static constexpr int kFloatLanes = 4;
-  static constexpr int kDotTokens = 1;
+  static constexpr int kDotTokens = 0;  // none: a baseline has no products of bytes that would beat fp32
   static constexpr int kExactTokens = 1;
 
   // ------------------------------------------------------------------------------------------------- bytes and words
@@ -72,20 +70,6 @@ struct Scalar {
   // --------------------------------------------------------------------------------------------------- document tokens
   static JCB_INLINE void prefetch(const void* address) { __builtin_prefetch(address); }
 
-  // Blocks of 16 bytes of code, of 2, 4 or 8 bits, -> weights in the order of dimension_of_position().
-  template <int kBits>
-  static JCB_INLINE void weights_of_code(const uint8_t* codes, int64_t blocks, const uint8_t* table, uint8_t* weights) {
-    for (int64_t block = 0; block < blocks; ++block, codes += kCodeBlock, weights += 128 / kBits) {
-      for (int j = 0; j < 4 / kBits; ++j) {
-        for (int i = 0; i < 16; ++i) {
-          weights[32 * j + i] = table[16 * j + (codes[i] & 15)];
-          weights[32 * j + 16 + i] = table[16 * j + (codes[i] >> 4)];
-        }
-      }
-      for (int i = 0; kBits == 8 && i < 16; ++i) weights[i] = table[codes[i]];
-    }
-  }
-
   // The two multipliers of each token, every one twice in 32 bits.
   static JCB_INLINE void token_multipliers(const uint16_t* sigmas, const uint16_t* norms, int count,
                                            const TokenScale& scale, uint32_t* of_score, uint32_t* of_product) {
@@ -101,43 +85,6 @@ struct Scalar {
     for (int i = 0; i < count; ++i) {
       out_sigmas[i] = clamped(half_to_float(sigmas[i]), max_sigma);
       out_norms[i] = clamped(half_to_float(norms[i]), max_norm) * norm_scale;
-    }
-  }
-
-  // ------------------------------------------------------------------------------------------------------- products
-  // a[t][h]: A of kTokens tokens and kHalves * 16 columns. weights: [kTokens][positions]. The 16 bits of a word hold two
-  // positions of a column, as in AVX2, and sums over a chain may wrap: what start16 leaves of them fits i16.
-  template <int kTokens, int kHalves>
-  static JCB_INLINE void dot(const FastTile& tile, const uint8_t* weights, Words (&a)[kTokens][kHalves]) {
-    constexpr int kVectors = 2 * kHalves;  // of 8 columns
-    for (int t = 0; t < kTokens; ++t) {
-      Integers totals[kVectors];
-      for (auto& total : totals) total = Integers{} + tile.rounding;
-      const int8_t* query = tile.query;
-      const int16_t* start = tile.start16;
-      const uint8_t* w = weights + t * tile.positions;
-      for (int64_t p = 0; p < tile.positions; p += kChain, start += 16 * kVectors) {
-        UnsignedWords sums[kVectors];
-        std::memcpy(sums, start, sizeof(sums));
-        for (int group = 0; group < kChain / 4; ++group, query += 32 * kVectors, w += 4) {
-          uint32_t four;
-          std::memcpy(&four, w, sizeof(four));
-          const UnsignedWords pairs = reinterpret_cast<UnsignedWords>(UnsignedIntegers{} + four);
-          const UnsignedWords first = pairs & 255, second = pairs >> 8;
-#pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) {
-            const Words q = load<Words>(query + 32 * v);
-            sums[v] += unsign(wrap(unsign(q) << 8) >> 8) * first + unsign(q >> 8) * second;
-          }
-        }
-        for (int v = 0; v < kVectors; ++v) {
-          const Integers pair = reinterpret_cast<Integers>(sums[v]);
-          totals[v] += (reinterpret_cast<Integers>(reinterpret_cast<UnsignedIntegers>(pair) << 16) >> 16) + (pair >> 16);
-        }
-      }
-      for (int c = 0; c < 16 * kHalves; ++c) {
-        a[t][c / 16][c % 16] = static_cast<int16_t>(totals[c / 8][c % 8] >> tile.shift);
-      }
     }
   }
 

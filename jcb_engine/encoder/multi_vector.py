@@ -27,7 +27,7 @@ from jcb_engine.encoder.tokens import NO_SPAN, Span, Token
 from jcb_engine.errors import EncoderError, InputError
 from jcb_engine.types import AnyArray, Int64Array, RaggedEmbeddings
 
-# In tokens after padding, as the model pads; see mini.py for why a CPU likes small batches.
+# The reason for a small batch on a CPU stands in minilm.py.
 CPU_TOKEN_BUDGET = 2048
 GPU_TOKEN_BUDGET = 32768
 

@@ -21,7 +21,8 @@ class IndexOptions:
     nbits: bits per dimension: 1, 2, 4, 8, or 16 for uncompressed fp16.
     centroids: number of centroids; None takes 8 * sqrt(tokens) rounded down to a power of two.
     seed: of the sample, the rotation and k-means. The same input, seed and threads give the same bytes.
-    max_ram_bytes: bound for the training sample and what is held at once.
+    max_ram_bytes: a quarter of it bounds the vectors that the codec is trained on; other memory is bounded by chunks of
+        256 texts or 65,536 token vectors.
     faiss_factory: factory string of the FAISS index over the centroids, made anew whenever the index is opened.
     """
 

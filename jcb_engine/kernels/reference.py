@@ -207,7 +207,7 @@ class ReferenceBackend:
         for document, (first, last) in enumerate(itertools.pairwise(doc_offsets)):
             if first == last:
                 continue
-            # torch's max does not say which index wins a tie on every device; a stable descending sort does.
+            # torch's max does not say which index wins a tie on every device; the first that equals it does.
             similarities = rows @ tokens[first:last].T
             best = similarities.max(dim=1).values
             winners = (similarities == best[:, None]).to(torch.uint8).argmax(dim=1)
