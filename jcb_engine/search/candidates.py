@@ -6,14 +6,19 @@ a faiss.Index, reads their postings, and imputes the frontier score where a docu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from jcb_engine.codec.candidate_index import centroid_index
+from jcb_engine.codec.centroids import import_faiss
 from jcb_engine.kernels import Backend, Lists, Store
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array
+
+_TOKENS_FOR_ONE_THREAD = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +73,31 @@ class CentroidProbing:
         A document in no probed list of a query token has no token there that could beat the frontier by its centroid.
         """
         wanted = min(count + 1, self._centroid_count)
-        scores, ids = self._index.search(queries, wanted)
+        with _threads_for(len(queries)):
+            scores, ids = self._index.search(queries, wanted)
         ids, scores, frontier = _without_gaps(ids, scores)
         return (
             np.ascontiguousarray(ids[:, :count], dtype=np.int64),
             np.ascontiguousarray(scores[:, :count], dtype=np.float32),
             np.ascontiguousarray(frontier, dtype=np.float32),
         )
+
+
+@contextmanager
+def _threads_for(query_tokens: int) -> Iterator[None]:
+    """Let a single query run on the calling thread: it takes about a millisecond, and waking FAISS's OpenMP threads for
+    it costs as much, or ten times that on a busy machine, where they spin for a processor.
+    """
+    if query_tokens > _TOKENS_FOR_ONE_THREAD:
+        yield
+        return
+    faiss = import_faiss()
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # OpenMP keeps this per calling thread: other threads are not touched
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def _without_gaps(ids: Int64Array, scores: Float32Array) -> tuple[Int64Array, Float32Array, Float32Array]:
