@@ -53,11 +53,11 @@ def main() -> None:
         "uncompressed_ndcg_at_10": ndcg_at_10(uncompressed, collection.qrels),
     }
     print(figures)
+    settings = {"collection": collection.name, "model": "mini@1", "dim": arguments.dim, "seed": arguments.seed, "k": K}
     for nbits in arguments.nbits:
         figures[f"nbits_{nbits}"] = _measure(collection, documents, queries, uncompressed, nbits, arguments)
         print(nbits, figures[f"nbits_{nbits}"])
-    settings = {"collection": collection.name, "model": "mini@1", "dim": arguments.dim, "seed": arguments.seed, "k": K}
-    write_result(f"search-{collection.name}-{arguments.dim}", settings, figures)
+        write_result(f"search-{collection.name}-{arguments.dim}", settings, figures)  # what is done stays, if cut off
 
 
 def _measure(

@@ -4,7 +4,7 @@
 #   off   never
 # Says what was decided. The target, _cuda, is optional: setup.py builds it apart from the CPU kernels where the file
 # jcb_cuda_wanted tells it to, and its failure is a warning.
-if(NOT DEFINED JCB_CUDA AND NOT "$ENV{JCB_CUDA}" STREQUAL "")
+if("${JCB_CUDA}" STREQUAL "" AND NOT "$ENV{JCB_CUDA}" STREQUAL "")
   set(JCB_CUDA "$ENV{JCB_CUDA}")
 endif()
 set(JCB_CUDA "${JCB_CUDA}" CACHE STRING "Build the CUDA kernels: auto, on or off")

@@ -2,7 +2,6 @@
 
 #include <nanobind/stl/optional.h>
 
-#include <cstring>
 #include <stdexcept>
 
 #include "jcb/centroids.h"
@@ -75,8 +74,7 @@ Table::Table(const Machine& machine, Store& store, const float* queries, int64_t
 
 std::shared_ptr<const PreparedCall> Table::prepared(const Machine& machine, const float* queries,
                                                     const int64_t* query_offsets, int64_t query_count) {
-  if (query_offsets[query_count] != query_tokens_ ||
-      std::memcmp(queries, queries_.data(), queries_.size() * sizeof(float)) != 0) {
+  if (query_offsets[query_count] != query_tokens_ || !same_bits(queries_, queries)) {
     throw std::invalid_argument("the table of centroid scores was made for other queries");
   }
   const std::lock_guard lock(mutex_);

@@ -1,5 +1,5 @@
-// Queries of one call: tables are built when a query is first used, so that callers' threads share that work, and a call
-// that only asks for error bounds converts no centroid scores.
+// Queries of one call. Tables are built when a query is first used: callers' threads share that work, and a call that
+// asks for error bounds alone converts no centroid scores.
 #include "cpu/maxsim_quantized.h"
 
 #include <algorithm>

@@ -6,7 +6,7 @@
 //   best_q = max over tokens of ( R(S16[id][q] * m1) + R(A * m2) ),   R(x) = round(x / 2^15), the AVX2 vpmulhrsw
 //   score  = unit * sum over q of step_q * best_q
 //
-// with m1 ~ norm and m2 ~ norm * sigma as i16 of the token. See maxsim_quantized_tables.h for the scales and their error.
+// with m1 ~ norm and m2 ~ norm * sigma as i16 of the token: see maxsim_quantized_tables.h for scales and errors.
 //
 // Only plain data here, and no code of the standard library: these types are used in files that are compiled for
 // particular processors, and an inline function compiled there could be the copy that the linker keeps for all.
@@ -15,11 +15,13 @@
 
 #include "jcb/maxsim_quantized.h"
 
+#define JCB_INLINE inline __attribute__((always_inline))
+
 namespace jcb::maxsim {
 
 // How A is computed.
 //   kRowBytes  1 and 2 bits, 32 query tokens: nibbles of the code look up rows of 32 bytes, which are added.
-//   kRowWords  1 and 2 bits, 16 query tokens: the same with rows of 16 i16. As fast per token, and 100 times as precise.
+//   kRowWords  1 and 2 bits, 16 query tokens: the same with rows of 16 i16. As fast per token, 10 times as precise.
 //   kDot       2, 4 and 8 bits: codes become u8 weights, multiplied with an i8 query.
 enum class Family { kRowBytes, kRowWords, kDot };
 
@@ -42,8 +44,9 @@ constexpr int64_t dimension_of_position(int bits, int64_t position) {
 // kDot adds products of this many positions in i16 before it widens them, where an instruction set needs that.
 constexpr int kChain = 32;
 
-// Rows of kRowBytes that are added in u8 before the sum is widened. Measured on Zen 3, 2 bits, 32 query tokens, cycles per
-// token and error bound: one row 88 and .17, two 70 and .24, two pairs averaged (vpavgb) 68 and .32, four 68 and .39.
+// Rows of kRowBytes that are added in u8 before the sum is widened. Measured on a busy Zen 3 at 2 bits, cycles per
+// token and error bound of 32 query tokens: one row 88 and .17, two 70 and .24, two pairs averaged (vpavgb) 68 and .32,
+// four 68 and .39.
 constexpr int kRowsPerSum = 2;
 
 struct DotLimits {

@@ -1,6 +1,7 @@
 // maxsim_quantized for AVX2: compiled with -mavx2 -mfma -mf16c, called only where the processor has them.
 #include "cpu/simd_avx2.h"
 
+#include "cpu/maxsim_quantized_exact_loops.h"
 #include "cpu/maxsim_quantized_loops.h"
 
 namespace jcb {

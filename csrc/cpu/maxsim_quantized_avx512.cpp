@@ -1,6 +1,7 @@
 // maxsim_quantized for AVX-512 with VNNI: called only where the processor has them.
 #include "cpu/simd_avx512.h"
 
+#include "cpu/maxsim_quantized_exact_loops.h"
 #include "cpu/maxsim_quantized_loops.h"
 
 namespace jcb {

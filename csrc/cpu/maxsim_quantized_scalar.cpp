@@ -1,6 +1,7 @@
 // maxsim_quantized for any processor.
 #include "cpu/simd_scalar.h"
 
+#include "cpu/maxsim_quantized_exact_loops.h"
 #include "cpu/maxsim_quantized_loops.h"
 
 namespace jcb {

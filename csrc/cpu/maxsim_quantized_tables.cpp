@@ -7,6 +7,8 @@
 #include <cstring>
 #include <new>
 
+#include "cpu/maxsim_quantized_rounding.h"
+
 namespace jcb::maxsim {
 namespace {
 
@@ -22,8 +24,8 @@ double float_not_below(double value) {
 // A query token of zeros has step 0; one whose products vanish beside its centroid scores gets a step for the latter.
 double smallest_step(double largest_score) { return largest_score * 1e-7; }
 
-// <q, levels> of every value of every nibble: [groups][16], nibble g holding dimensions g * per onwards. Dimensions past
-// the last count nothing.
+// <q, levels> of every value of every nibble: [groups][16], nibble g holding dimensions g * per onwards. Dimensions
+// past the last count nothing.
 std::vector<double> products_of_nibbles(const CodecView& codec, const float* query, int64_t groups) {
   const int per = 4 / codec.nbits, mask = (1 << codec.nbits) - 1;
   std::vector<double> products(groups * 16);
@@ -48,74 +50,6 @@ double largest_size(const double* values, int count) {
   return largest;
 }
 
-// The portable baseline has no instruction for std::floor. For |value| < 65536.
-int floor_of(double value) { return static_cast<int>(value + 65536.0) - 65536; }
-
-// Sixteen values in steps, rounded to integers from 0 with an offset common to all: value = integer + offset +- error.
-// The best offset puts the largest gap between the fractions where rounding jumps; 1/64 is fine enough for that.
-struct RoundedGroup {
-  int integers[16];
-  int largest;
-  double offset, error;
-
-  RoundedGroup(const double* products, double per_step) {
-    double values[16];
-    uint64_t occupied = 0;
-    for (int n = 0; n < 16; ++n) {
-      values[n] = products[n] * per_step;
-      occupied |= uint64_t{1} << (static_cast<int>((values[n] - floor_of(values[n])) * 64.0) & 63);
-    }
-    uint64_t before = occupied;
-    for (; occupied != ~uint64_t{0}; occupied |= std::rotl(occupied, 1)) before = occupied;
-    // The last bin to be reached from below ends the widest gap.
-    const double jump = (std::countr_one(before) + 1) / 64.0;
-    int lowest = 65536, highest = -65536;
-    for (int n = 0; n < 16; ++n) {
-      integers[n] = floor_of(values[n] - jump);
-      lowest = std::min(lowest, integers[n]);
-      highest = std::max(highest, integers[n]);
-    }
-    double smallest = INFINITY, greatest = -INFINITY;
-    for (int n = 0; n < 16; ++n) {
-      integers[n] -= lowest;
-      const double rest = values[n] - integers[n];
-      smallest = std::min(smallest, rest);
-      greatest = std::max(greatest, rest);
-    }
-    largest = highest - lowest;
-    offset = (smallest + greatest) / 2;
-    error = (greatest - smallest) / 2;
-  }
-};
-
-// All groups of one query token as bytes, in the order of rows.
-struct RoundedRows {
-  std::vector<RoundedGroup> groups;
-  double offset = 0;  // in steps
-  double error = 0;   // in steps
-  int64_t largest_sum = 0;
-
-  // products: [groups][16] in the order of rows. False if a sum of bytes could overflow at this step.
-  bool round(const std::vector<double>& products, double byte_step) {
-    const int64_t count = static_cast<int64_t>(products.size()) / 16;
-    groups.clear();
-    offset = error = 0.0;
-    largest_sum = 0;
-    for (int64_t first = 0; first < count; first += kRowsPerSum) {
-      int sum = 0;
-      for (int j = 0; j < kRowsPerSum; ++j) {
-        groups.emplace_back(&products[(first + j) * 16], 1.0 / byte_step);
-        sum += groups.back().largest;
-        offset += groups.back().offset;
-        error += groups.back().error;
-      }
-      if (sum > 255) return false;
-      largest_sum += sum;
-    }
-    return true;
-  }
-};
-
 }  // namespace
 
 void* allocate_aligned(int64_t bytes) {
@@ -126,55 +60,6 @@ void* allocate_aligned(int64_t bytes) {
 }
 
 void FreeAligned::operator()(void* memory) const { std::free(memory); }
-
-LevelLattice::LevelLattice(const CodecView& codec, const DotLimits& limits) {
-  const int count = 1 << codec.nbits;
-  const auto [least, most] = std::minmax_element(codec.levels, codec.levels + count);
-  const double range = static_cast<double>(*most) - *least;
-  double best = INFINITY;
-  // A few levels fall closer to some lattices than to others: to find a good one is worth a third of the error.
-  const int coarsest = std::max(limits.largest_weight * 7 / 8, 1);
-  for (int steps = limits.largest_weight; range > 0 && steps >= coarsest; --steps) {
-    double smallest = INFINITY, greatest = -INFINITY;
-    for (int i = 0; i < count; ++i) {
-      const double exact = (codec.levels[i] - *least) * steps / range;
-      smallest = std::min(smallest, exact - std::nearbyint(exact));
-      greatest = std::max(greatest, exact - std::nearbyint(exact));
-    }
-    if ((greatest - smallest) / steps < best) {
-      best = (greatest - smallest) / steps;
-      unit = range / steps;
-      low = *least + unit * (greatest + smallest) / 2.0;
-    }
-  }
-  if (range <= 0) low = *least;
-  std::vector<Point> points(count);
-  for (int i = 0; i < count; ++i) {
-    weights[i] = static_cast<uint8_t>(std::clamp(std::nearbyint((codec.levels[i] - *least) / unit), 0.0, 255.0));
-    points[i] = {codec.levels[i], codec.levels[i] - (unit * weights[i] + low)};
-    largest_level = std::max(largest_level, std::fabs(static_cast<double>(codec.levels[i])));
-    largest_weight = std::max(largest_weight, std::fabs(weights[i] + low / unit));
-  }
-  std::sort(points.begin(), points.end(), [](Point a, Point b) { return a.level < b.level; });
-  for (const double side : {1.0, -1.0}) {  // the chain above, then the one below
-    const size_t first = hull_.size();
-    for (const Point& point : points) {
-      while (hull_.size() >= first + 2) {
-        const Point &a = hull_[hull_.size() - 2], &b = hull_.back();
-        const double turn = (b.level - a.level) * (point.error - a.error) - (b.error - a.error) * (point.level - a.level);
-        if (side * turn < 0) break;
-        hull_.pop_back();
-      }
-      hull_.push_back(point);
-    }
-  }
-}
-
-double LevelLattice::largest_combination(double a, double b) const {
-  double largest = 0.0;
-  for (const Point& point : hull_) largest = std::max(largest, std::fabs(a * point.level + b * point.error));
-  return largest;
-}
 
 int Tile::token_of_column(int column) const {
   if (view_.family != Family::kRowBytes) return column;
@@ -227,7 +112,7 @@ void Tile::build_row_bytes(const TileTokens& tokens) {
       for (int j = 0; j < kRowsPerSum; ++j) sum += ranges[g + j];
       widest_sum = std::max(widest_sum, sum);
     }
-    // Sums of bytes must fit u8, and their sum, centred, i16. Rounding adds to both: a first guess, widened until it holds.
+    // Sums of bytes must fit u8, and their sum, centred, i16. Rounding adds to both: a guess, widened until it holds.
     const double room = kLargestWord - 2.0 - static_cast<double>(groups);
     double step = std::max({widest_sum / (255.0 - 0.25 * kRowsPerSum), size / room,
                             smallest_step(tokens.largest_scores[t])});
@@ -288,7 +173,7 @@ void Tile::build_row_words(const TileTokens& tokens) {
 }
 
 // A = (sum of q_d * weight_d + start) >> shift, q_d i8 with a step s of its own per query token. Error of a product:
-//   query_d * level - s q_d (unit * weight + low) = (query_d - s q_d) * level + s q_d * (level - (unit * weight + low)),
+//   query_d level - s q_d (unit * weight + low) = (query_d - s q_d) level + s q_d (level - (unit * weight + low)),
 // largest over codes; `start` is rounded once per chain and lane, A once.
 void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens) {
   const int64_t dim = codec_.dim, columns = view_.columns;

@@ -1,7 +1,7 @@
 // Tables of one tile of query tokens, and the proof of how far they are from fp32.
 //
-// Notation, for query token q of a tile: S its largest |centroid score|; A the i16 that a kernel computes for a document
-// token; step the value of 1 in A; N the largest norm (times norm_scale) and G the largest sigma of a segment.
+// Notation, for query token q of a tile: A the i16 that a kernel computes for a document token; step the value of 1 in
+// A; N the largest norm (times norm_scale) and G the largest sigma of a segment.
 //
 //   <q, levels[code]>   = step * A + e1              |e1| <= lookup_error, for any code: see the builders
 //   S[id][q]            = step * rho * S16 + e2      |e2| <= 0.51 step rho, and rho makes |S16| <= 32766
@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "cpu/maxsim_quantized.h"
+#include "cpu/maxsim_quantized_levels.h"
 
 namespace jcb::maxsim {
 
@@ -41,25 +42,6 @@ template <class T>
 AlignedArray<T> make_aligned(int64_t count) {
   return AlignedArray<T>(static_cast<T*>(allocate_aligned(count * static_cast<int64_t>(sizeof(T)))));
 }
-
-// The level table of a codec as u8: level ~ unit * weight + low. Any table will do.
-struct LevelLattice {
-  LevelLattice(const CodecView& codec, const DotLimits& limits);
-
-  // Largest |a * level + b * (level - (unit * weight + low))| of all codes.
-  double largest_combination(double a, double b) const;
-
-  double unit = 1.0, low = 0.0;
-  double largest_level = 0.0;   // of |level|
-  double largest_weight = 0.0;  // of |weight + low / unit|
-  uint8_t weights[256] = {};
-
- private:
-  struct Point {
-    double level, error;
-  };
-  std::vector<Point> hull_;  // corners of the convex hull of all codes: the combinations above are largest there
-};
 
 // Query tokens of one tile. largest_scores: [count], at least the largest |centroid score| of each.
 struct TileTokens {

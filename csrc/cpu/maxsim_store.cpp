@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "cpu/candidates.h"
@@ -60,7 +59,7 @@ bool PreparedCall::is_for(const Machine& machine, const float* queries, const in
                           int64_t query_count) const {
   return machine.prepare_queries == prepare_ && query_count == this->query_count() &&
          std::equal(query_offsets_.begin(), query_offsets_.end(), query_offsets) &&
-         std::memcmp(queries, queries_.data(), queries_.size() * sizeof(float)) == 0;
+         same_bits(queries_, queries);
 }
 
 void PreparedCall::score(const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,

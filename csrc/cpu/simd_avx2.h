@@ -15,8 +15,6 @@
 namespace jcb::maxsim {
 namespace {  // private to each file that includes this: nothing here may be shared between instruction sets
 
-#define JCB_INLINE inline __attribute__((always_inline))
-
 // Pins a value in a register, for no instruction. g++ 12 turns partly unrolled loops over accumulators into copies and
 // keeps one of them in memory, which doubles their time; and it fuses a product with a sum where both were asked for.
 #if defined(JCB_SIMDE)

@@ -1,5 +1,5 @@
-// The operations of the MaxSim loops for AVX-512 (F, BW, DQ, VL) with VNNI. What works on 16 or 32 query tokens as bytes or
-// words is AVX2's, in 256 bits: only products and fp32 gain from wider registers.
+// The operations of the MaxSim loops for AVX-512 (F, BW, DQ, VL) with VNNI. What works on 16 or 32 query tokens as
+// bytes or words is AVX2's, in 256 bits: only products and fp32 gain from wider registers.
 #pragma once
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 on its own _mm512_undefined_*(), bug 105593

@@ -1,5 +1,6 @@
 // SIMDe in place of <immintrin.h>: AVX2 and AVX-512 in portable C, for tests on processors that lack them. SIMDe 0.7.4
-// lacks some operations, which stand here, and adds a product in two roundings where the processor has one.
+// lacks some operations, adds a product in two roundings where the processor has one, and reads whole registers under a
+// mask: those stand here.
 #pragma once
 #include <math.h>  // before SIMDe, which looks for its macros
 
@@ -37,6 +38,9 @@ Register emulated_fmadd(Register a, Register b, Register c) {
   return emulate<Register, float>(
       [&](size_t i) { return fmaf(lane_of<float>(a, i), lane_of<float>(b, i), lane_of<float>(c, i)); });
 }
+inline simde__m256 emulated_maskload(const float* from, simde__m256i mask) {
+  return emulate<simde__m256, float>([&](size_t i) { return lane_of<int32_t>(mask, i) < 0 ? from[i] : 0.0f; });
+}
 inline simde__m512 emulated_maskz_loadu(uint16_t mask, const float* from) {
   return emulate<simde__m512, float>([&](size_t i) { return mask >> i & 1 ? from[i] : 0.0f; });
 }
@@ -55,8 +59,10 @@ inline simde__m256 emulated_extract(simde__m512 a, size_t half) {
 
 #undef _mm256_fmadd_ps
 #undef _mm512_fmadd_ps
+#undef _mm256_maskload_ps
 #define _mm256_fmadd_ps jcb::maxsim::emulated_fmadd
 #define _mm512_fmadd_ps jcb::maxsim::emulated_fmadd
+#define _mm256_maskload_ps jcb::maxsim::emulated_maskload
 #define _mm512_maskz_loadu_ps jcb::maxsim::emulated_maskz_loadu
 #define _mm512_sra_epi32 jcb::maxsim::emulated_sra
 #define _mm512_cvtepi32_epi16 jcb::maxsim::emulated_narrow

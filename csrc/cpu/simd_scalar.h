@@ -13,8 +13,6 @@
 namespace jcb::maxsim {
 namespace {  // private to each file that includes this: nothing here may be shared between instruction sets
 
-#define JCB_INLINE inline __attribute__((always_inline))
-
 struct Scalar {
   typedef uint8_t Bytes __attribute__((vector_size(32)));
   typedef int16_t Words __attribute__((vector_size(32)));
@@ -47,7 +45,9 @@ struct Scalar {
   static JCB_INLINE Words without_odd(const Words& even, const Words& odd) {
     return wrap(unsign(even) - (unsign(odd) << 8));
   }
-  static JCB_INLINE Words shift_left(const Words& a, int count) { return wrap(unsign(a) << static_cast<uint16_t>(count)); }
+  static JCB_INLINE Words shift_left(const Words& a, int count) {
+    return wrap(unsign(a) << static_cast<uint16_t>(count));
+  }
   static JCB_INLINE Words multiply_words(const Words& a, const Words& b) {  // rounded a * b / 2^15
     Words rounded;
     for (int i = 0; i < 16; ++i) rounded[i] = static_cast<int16_t>((a[i] * b[i] + 0x4000) >> 15);

@@ -1,6 +1,6 @@
 // Speed of maxsim_quantized, one thread: prints JSON. Beside every kernel stand two marks that bound it: products of u8
-// and i8 out of registers (what an int8 kernel could reach at best), and the fp32 loop. All variants take turns in every
-// round, so that a busy neighbour meets them alike; the figures are medians and best values over rounds.
+// and i8 out of registers (what an int8 kernel could reach at best), and the fp32 loop. All variants take turns in
+// every round, so that a busy neighbour meets them alike; the figures are medians and best values over rounds.
 //
 //   bench_maxsim [rounds [part of "set form nbits query_tokens", such as "avx2 fast 2"]]
 #include <algorithm>
@@ -82,7 +82,9 @@ Corpus corpus_of(int nbits) {
   CorpusOptions options{.dim = kDim, .nbits = nbits, .centroid_count = kCentroids, .document_lengths = {}};
   std::mt19937 random(3);
   std::normal_distribution<double> length(130.0, 50.0);
-  for (int i = 0; i < 48; ++i) options.document_lengths.push_back(std::clamp<int64_t>(std::llrint(length(random)), 20, 300));
+  for (int i = 0; i < 48; ++i) {
+    options.document_lengths.push_back(std::clamp<int64_t>(std::llrint(length(random)), 20, 300));
+  }
   return Corpus(options);
 }
 
@@ -96,8 +98,9 @@ void print(const std::vector<Variant>& variants) {
               static_cast<long long>(kDim), static_cast<long long>(kCentroids));
   for (size_t i = 0; i < variants.size(); ++i) {
     const Variant& v = variants[i];
-    std::printf("  {\"set\": \"%s\", \"form\": \"%s\", \"nbits\": %d, \"query_tokens\": %lld, \"cycles_per_token\": %.1f, "
-                "\"best_cycles\": %.1f, \"mtokens_per_second\": %.1f, \"best_mtokens\": %.1f, \"error_bound\": %.4f}%s\n",
+    std::printf("  {\"set\": \"%s\", \"form\": \"%s\", \"nbits\": %d, \"query_tokens\": %lld, "
+                "\"cycles_per_token\": %.1f, \"best_cycles\": %.1f, \"mtokens_per_second\": %.1f, "
+                "\"best_mtokens\": %.1f, \"error_bound\": %.4f}%s\n",
                 v.set.c_str(), v.form.c_str(), v.nbits, static_cast<long long>(v.query_tokens), median(v.cycles),
                 *std::min_element(v.cycles.begin(), v.cycles.end()), median(v.rates),
                 *std::max_element(v.rates.begin(), v.rates.end()), v.error_bound, i + 1 < variants.size() ? "," : "");
@@ -130,7 +133,8 @@ int main(int argc, char** argv) {
         const jcb::PreparedQueries* p = prepared.back().get();
         const jcb::SegmentView segment = corpus.segment();
         const uint32_t* all = corpus.all_documents.data();
-        variants.push_back({build.name, "fast", nbits, tokens, corpus_tokens, p->error_bound(0, segment.max_sigma, segment.max_norm),
+        const double bound = p->error_bound(0, segment.max_sigma, segment.max_norm);
+        variants.push_back({build.name, "fast", nbits, tokens, corpus_tokens, bound,
                             [=, &scores] { p->score_fast(segment, 0, all, documents, scores.data()); }});
         if (tokens != 20 && tokens != 32) continue;
         variants.push_back({build.name, "exact", nbits, tokens, corpus_tokens, 0.0,
@@ -138,26 +142,28 @@ int main(int argc, char** argv) {
         if (nbits != 2) continue;
         variants.push_back({build.name, "prepare", nbits, tokens, 1.0, 0.0, [&, tokens, set = build.prepare] {
                               const uint32_t document = 0;
-                              const auto& corpus = corpora.at(2);
-                              set(corpus.codec(), queries.at(tokens).vectors.data(), queries.at(tokens).offsets.data(), 1,
-                                  queries.at(tokens).centroid_scores.data())
-                                  ->score_fast(corpus.segment(), 0, &document, 1, scores.data());
+                              const Corpus& two_bits = corpora.at(2);
+                              const Queries& q = queries.at(tokens);
+                              set(two_bits.codec(), q.vectors.data(), q.offsets.data(), 1, q.centroid_scores.data())
+                                  ->score_fast(two_bits.segment(), 0, &document, 1, scores.data());
                             }});
       }
     }
   }
 #if defined(__AVX2__)
-  variants.push_back({"avx2", "int8 products in registers", 8, 32, 10000.0, 0.0, [] { multiply_in_registers(10000 * 32 * kDim); }});
+  variants.push_back({"avx2", "int8 products in registers", 8, 32, 10000.0, 0.0,
+                      [] { multiply_in_registers(10000 * 32 * kDim); }});
 #endif
   if (argc > 2) {
     std::erase_if(variants, [&](const Variant& v) {
-      return (v.set + " " + v.form + " " + std::to_string(v.nbits) + " " + std::to_string(v.query_tokens)).find(argv[2]) ==
-             std::string::npos;
+      const std::string sizes = std::to_string(v.nbits) + " " + std::to_string(v.query_tokens);
+      return (v.set + " " + v.form + " " + sizes).find(argv[2]) == std::string::npos;
     });
   }
   for (Variant& variant : variants) variant.run();
   for (int round = 0; round < rounds; ++round) {
     for (Variant& variant : variants) {
+      variant.run();  // its tables back into the caches
       const double cycle = cycle_time(), start = seconds();
       variant.run();
       const double elapsed = seconds() - start;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cache
+from importlib import import_module
 
 from jcb_engine.errors import BackendUnavailableError, InputError
 from jcb_engine.kernels.interface import Backend
@@ -33,10 +34,15 @@ def select(name: str | None = None, threads: int | None = None) -> Backend:
 
 def _automatic(threads: int | None) -> Backend:
     try:
-        return _cpu(threads)
+        _load_extension()
     except BackendUnavailableError as error:
         _log_fallback(str(error))
         return _reference()
+    return _cpu(threads)  # an instruction set asked for by JCB_SIMD that is not here stays an error
+
+
+def _load_extension() -> None:
+    import_module("jcb_engine.kernels.extension")
 
 
 @cache

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jcb_engine.errors import BackendUnavailableError, InputError
+from jcb_engine.errors import BackendUnavailableError, InputError, JcbError
 from jcb_engine.kernels import select, selection
 
 
@@ -33,18 +33,22 @@ def test_native_kernels_come_first() -> None:
 def test_without_native_kernels_the_reference_serves_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def unavailable(threads: int | None) -> None:
+    def unavailable() -> None:
         raise BackendUnavailableError("the extension is not built")
 
-    monkeypatch.setattr(selection, "_cpu", unavailable)
+    monkeypatch.setattr(selection, "_load_extension", unavailable)
     with caplog.at_level(logging.WARNING):
         assert select().name == "reference"
         assert select().name == "reference"
     assert [record.message for record in caplog.records if "not built" in record.message] == [
         "native kernels cannot run (the extension is not built); using the reference kernels, which are far slower"
     ]
-    with pytest.raises(BackendUnavailableError):
-        select("cpu")
+
+
+def test_an_instruction_set_that_is_not_here_is_an_error_not_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JCB_SIMD", "quantum")
+    with pytest.raises(JcbError, match="quantum"):
+        select()
 
 
 def test_the_reference_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@
 // scores: as in candidates.h. query_offsets: [query_count + 1], rising from 0.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -12,6 +13,11 @@
 #include "jcb/store.h"
 
 namespace jcb {
+
+// True when `values` holds the bits of `known`; NaN equals itself, and no values need no pointer.
+inline bool same_bits(const std::vector<float>& known, const float* values) {
+  return known.empty() || std::memcmp(known.data(), values, known.size() * sizeof(float)) == 0;
+}
 
 // Queries prepared for scoring coded tokens: made once, then used for a scan, its error bound and the exact scores of
 // what it found. Keeps copies of queries and offsets, pointers to the codec's arrays and to the table. Thread-safe.

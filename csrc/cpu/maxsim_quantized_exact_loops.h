@@ -1,0 +1,120 @@
+// The fp32 loop of maxsim_quantized, written once: as maxsim_quantized_loops.h.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/maxsim_quantized.h"
+#include "cpu/maxsim_quantized_tokens.h"
+
+namespace jcb::maxsim {
+namespace {  // private to each file that includes this: see simd_scalar.h
+
+constexpr int64_t kPrefetchBytes = 128;  // of a row of centroid scores: 32 query tokens
+
+// Per-token scalars. Whole vectors are written.
+struct ExactChunk {
+  alignas(64) uint32_t centroid_ids[kTokensPerChunk];
+  alignas(64) float sigmas[kTokensPerChunk];
+  alignas(64) float norms[kTokensPerChunk];
+};
+
+// kTokens tokens against kVectors vectors of query tokens. Sums run over dimensions in order, whatever the tiling.
+template <class Simd, int kTokens, int kVectors>
+JCB_INLINE void exact_columns(const ExactQuery& query, const ExactChunk& chunk, const int (&token)[kTokens],
+                              const float* values, int64_t dims, int column, float* best) {
+  typename Simd::Floats sums[kTokens][kVectors];
+  for (auto& row : sums) {
+    for (auto& sum : row) sum = Simd::fill(0.0f);
+  }
+  const float* q = query.query + column;
+  for (int64_t d = 0; d < dims; ++d, q += query.columns) {
+    typename Simd::Floats value[kTokens];
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) value[t] = Simd::fill(values[t * dims + d]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const auto row = Simd::load_floats(q + v * Simd::kFloatLanes);
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; ++t) sums[t][v] = Simd::multiply_add(value[t], row, sums[t][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    const int first = column + v * Simd::kFloatLanes;
+    auto largest = Simd::load_floats(best + first);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      const float* scores = query.centroid_scores + chunk.centroid_ids[token[t]] * query.stride + first;
+      const auto score = Simd::load_floats(scores, query.tokens - first);
+      const auto sum = Simd::multiply_add(Simd::fill(chunk.sigmas[token[t]]), sums[t][v], score);
+      largest = Simd::maximum(Simd::multiply(Simd::fill(chunk.norms[token[t]]), sum), largest);
+    }
+    Simd::store_floats(best + first, largest);
+  }
+}
+
+template <class Simd, int kBits>
+bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const TokenRun* runs, int64_t count,
+                      float* scores) {
+  constexpr int kTokens = Simd::kExactTokens, kPerByte = 8 / kBits;
+  alignas(64) float values[kTokens * kLargestDimensions];
+  alignas(64) float best[kLargestQueryTokens];
+  ExactChunk chunk;
+  const int64_t dims = query.code_bytes * kPerByte;  // those past the last meet zeros of the query
+  for (int64_t i = 0; i < count; ++i) {
+    if (runs[i].begin == runs[i].end) continue;
+    for (int c = 0; c < query.columns; ++c) best[c] = -__builtin_inff();
+    for (int64_t first = runs[i].begin; first < runs[i].end; first += kTokensPerChunk) {
+      const int64_t left = runs[i].end - first;
+      const int length = static_cast<int>(left < kTokensPerChunk ? left : kTokensPerChunk);
+      if (!load_centroid_ids(tokens, first, length, chunk.centroid_ids)) return false;
+      for (int t = 0; t < length; ++t) {
+        const float* row = query.centroid_scores + chunk.centroid_ids[t] * query.stride;
+        Simd::prefetch(row);
+        if (query.columns * sizeof(float) >= kPrefetchBytes) Simd::prefetch(row + 16);
+      }
+      Simd::token_scalars(tokens.sigmas + first, tokens.norms + first, length, query.max_sigma, query.max_norm,
+                          query.norm_scale, chunk.sigmas, chunk.norms);
+      for (int t0 = 0; t0 < length; t0 += kTokens) {
+        int token[kTokens];
+        for (int t = 0; t < kTokens; ++t) {
+          token[t] = t0 + t < length ? t0 + t : length - 1;
+          const uint8_t* codes = tokens.codes + (first + token[t]) * query.code_bytes;
+          for (int64_t byte = 0; byte < query.code_bytes; ++byte) {
+            std::memcpy(values + t * dims + byte * kPerByte, query.levels_of_byte + codes[byte] * kPerByte,
+                        kPerByte * sizeof(float));
+          }
+        }
+        int column = 0;
+        for (; column + 32 <= query.columns; column += 32) {
+          exact_columns<Simd, kTokens, 32 / Simd::kFloatLanes>(query, chunk, token, values, dims, column, best);
+        }
+        if (column < query.columns) {
+          exact_columns<Simd, kTokens, 16 / Simd::kFloatLanes>(query, chunk, token, values, dims, column, best);
+        }
+      }
+    }
+    auto sum = Simd::fill(0.0f);
+    for (int c = 0; c < query.columns; c += Simd::kFloatLanes) sum = Simd::add(sum, Simd::load_floats(best + c));
+    scores[i] = Simd::sum(sum);
+  }
+  return true;
+}
+
+template <class Simd>
+bool score_exact(const ExactQuery& query, const TokenArrays& tokens, const TokenRun* runs, int64_t count,
+                 float* scores) {
+  switch (query.bits) {
+    case 1:
+      return score_exact_bits<Simd, 1>(query, tokens, runs, count, scores);
+    case 2:
+      return score_exact_bits<Simd, 2>(query, tokens, runs, count, scores);
+    case 4:
+      return score_exact_bits<Simd, 4>(query, tokens, runs, count, scores);
+    default:
+      return score_exact_bits<Simd, 8>(query, tokens, runs, count, scores);
+  }
+}
+
+}  // namespace
+}  // namespace jcb::maxsim

@@ -1,0 +1,139 @@
+// Halves and codes. Part of vector_kernels_impl.h, which see: no include of its own, compiled once per instruction set.
+#pragma once
+
+namespace jcb::JCB_SET {
+namespace {
+
+// --------------------------------------------------------------------------------------------------------------- fp16
+void half_array_to_float(const uint16_t* bits, int64_t count, float scale, float* values) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= count; i += 8) {
+    const __m256 wide = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bits + i)));
+    _mm256_storeu_ps(values + i, _mm256_mul_ps(wide, _mm256_set1_ps(scale)));
+  }
+#endif
+  for (; i < count; ++i) values[i] = scale * half_to_float(bits[i]);
+}
+
+// -------------------------------------------------------------------------------------------------------------- codec
+// In double, because a user's vectors may have any norm that fp32 holds, and its square does not fit there.
+JCB_INLINE double sum_of_products(const float* a, const float* b, int64_t count) {
+  constexpr int kDoubles = kLanes / 2;
+  Doubles lanes[2] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int half = 0; half < 2; ++half) {
+      lanes[half] += load_doubles(a + i + half * kDoubles) * load_doubles(b + i + half * kDoubles);
+    }
+  }
+  lanes[0] += lanes[1];
+  double sum = 0.0;
+  for (int k = 0; k < kDoubles; ++k) sum += lanes[0][k];
+  for (; i < count; ++i) sum += static_cast<double>(a[i]) * b[i];
+  return sum;
+}
+
+// The number of cutoffs (ascending, 2^nbits - 1 of them) below x, by halving.
+JCB_INLINE uint8_t code_of(float x, const float* cutoffs, int nbits) {
+  int code = 0;
+  for (int step = 1 << (nbits - 1); step > 0; step >>= 1) code += cutoffs[code + step - 1] < x ? step : 0;
+  return static_cast<uint8_t>(code);
+}
+
+void assign_codes(const CodecView& codec, const float* residual, float sigma, uint8_t* indices) {
+  const int cutoff_count = (1 << codec.nbits) - 1;
+  int64_t d = 0;
+  if (codec.nbits <= 4) {  // comparing with up to 15 cutoffs, many dimensions at once, beats halving
+    for (; d + kLanes <= codec.dim; d += kLanes) {
+      const Floats x = load(residual + d) / splat(sigma);
+      Integers code = {};
+      for (int c = 0; c < cutoff_count; ++c) code -= x > splat(codec.cutoffs[c]);  // true is -1
+      const Bytes narrow = __builtin_convertvector(code, Bytes);
+      __builtin_memcpy(indices + d, &narrow, sizeof(narrow));
+    }
+  }
+  for (; d < codec.dim; ++d) indices[d] = code_of(residual[d] / sigma, codec.cutoffs, codec.nbits);
+}
+
+template <int Bits>
+JCB_INLINE void pack_codes(const uint8_t* indices, int64_t dim, uint8_t* codes) {
+  constexpr int kPerByte = 8 / Bits;
+  const int64_t whole = dim / kPerByte;
+  for (int64_t b = 0; b < whole; ++b) {
+    unsigned byte = 0;
+    for (int j = 0; j < kPerByte; ++j) byte |= static_cast<unsigned>(indices[b * kPerByte + j]) << (j * Bits);
+    codes[b] = static_cast<uint8_t>(byte);
+  }
+  if (whole * kPerByte < dim) {
+    unsigned byte = 0;
+    for (int j = 0; whole * kPerByte + j < dim; ++j) {
+      byte |= static_cast<unsigned>(indices[whole * kPerByte + j]) << (j * Bits);
+    }
+    codes[whole] = static_cast<uint8_t>(byte);
+  }
+}
+
+void quantize(const CodecView& codec, const float* vector, const float* centroid, float* residual, uint8_t* indices,
+              uint8_t* codes, uint16_t* sigma_bits, uint16_t* norm_bits) {
+  const int64_t dim = codec.dim;
+  const double length = __builtin_sqrt(sum_of_products(vector, vector, dim));
+  const double inverse = length > 0.0 ? 1.0 / length : 0.0;
+  for (int64_t d = 0; d < dim; ++d) residual[d] = static_cast<float>(vector[d] * inverse) - centroid[d];
+  const double residual_square = sum_of_products(residual, residual, dim);
+  float sigma = half_to_float(*sigma_bits = float_to_half(static_cast<float>(__builtin_sqrt(residual_square / dim))));
+  if (sigma > 0.0f) {
+    assign_codes(codec, residual, sigma, indices);
+  } else {
+    __builtin_memset(indices, 0, dim);
+  }
+  switch (codec.nbits) {
+    case 1: pack_codes<1>(indices, dim, codes); break;
+    case 2: pack_codes<2>(indices, dim, codes); break;
+    case 4: pack_codes<4>(indices, dim, codes); break;
+    default: pack_codes<8>(indices, dim, codes); break;
+  }
+  if (codec.nbits == 1 && sigma > 0.0f) {
+    double overlap = 0.0;
+    for (int64_t d = 0; d < dim; ++d) overlap += static_cast<double>(residual[d]) * codec.levels[indices[d]];
+    if (overlap > 0.0) {
+      sigma = half_to_float(*sigma_bits = float_to_half(static_cast<float>(residual_square / overlap)));
+    }
+  }
+  float* decoded = residual;  // the residual has served
+  for (int64_t d = 0; d < dim; ++d) decoded[d] = centroid[d] + sigma * codec.levels[indices[d]];
+  const double decoded_length = __builtin_sqrt(sum_of_products(decoded, decoded, dim));
+  const double norm = decoded_length > 0.0 ? length / (codec.norm_scale * decoded_length) : 0.0;
+  *norm_bits = float_to_half(static_cast<float>(norm));
+}
+
+template <int Bits>
+JCB_INLINE void decode(const CodecView& codec, const float* centroid, const uint8_t* codes, float sigma, float scale,
+                       float* vector) {
+  constexpr int kPerByte = 8 / Bits;
+  constexpr unsigned kMask = (1u << Bits) - 1;
+  const int64_t whole = codec.dim / kPerByte;
+  for (int64_t b = 0; b < whole; ++b) {
+    for (int j = 0; j < kPerByte; ++j) {
+      const int64_t d = b * kPerByte + j;
+      vector[d] = scale * (centroid[d] + sigma * codec.levels[codes[b] >> (j * Bits) & kMask]);
+    }
+  }
+  for (int64_t d = whole * kPerByte; d < codec.dim; ++d) {
+    const unsigned code = codes[whole] >> ((d - whole * kPerByte) * Bits) & kMask;
+    vector[d] = scale * (centroid[d] + sigma * codec.levels[code]);
+  }
+}
+
+void dequantize(const CodecView& codec, const float* centroid, const uint8_t* codes, float sigma, float scale,
+                float* vector) {
+  switch (codec.nbits) {
+    case 1: decode<1>(codec, centroid, codes, sigma, scale, vector); break;
+    case 2: decode<2>(codec, centroid, codes, sigma, scale, vector); break;
+    case 4: decode<4>(codec, centroid, codes, sigma, scale, vector); break;
+    default: decode<8>(codec, centroid, codes, sigma, scale, vector); break;
+  }
+}
+
+}  // namespace
+}  // namespace jcb::JCB_SET
