@@ -2,7 +2,7 @@
 
     python scripts/fit_mini_heads.py jcb_engine/encoder/heads/mini-1.safetensors
 
-It reads what `jcb-index build python-docs` indexes: no download, no labels, and no text that the engine is measured on.
+It reads what `jcb-index build --from python-docs` indexes: no download, no labels, and no text that the engine is measured on.
 The same Python, torch and processor give the same bytes; another Python documents itself in other words.
 
 Why uncentred, and of unit vectors: a head is a matrix without a bias and what it serves is inner products of unit
