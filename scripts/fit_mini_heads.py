@@ -2,8 +2,8 @@
 
     python scripts/fit_mini_heads.py jcb_engine/encoder/heads/mini-1.safetensors
 
-It reads what `jcb-index build --from python-docs` indexes: no download, no labels, and no text that the engine is measured on.
-The same Python, torch and processor give the same bytes; another Python documents itself in other words.
+It reads what `jcb-index build --from python-docs` indexes: no download, no labels, and no text that the engine is
+measured on. The same Python, torch and processor give the same bytes; another Python documents itself in other words.
 
 Why uncentred, and of unit vectors: a head is a matrix without a bias and what it serves is inner products of unit
 vectors, which the directions of the largest second moment keep best. Fitted on all 8,590 documentation strings, 64 dims
