@@ -85,6 +85,14 @@ void register_searching(nb::module_& module) {
         return std::make_unique<Table>(machine, store, queries.data(), size_of(queries));
       },
       "machine"_a, "store"_a, "queries"_a, nb::keep_alive<0, 2>());
+  module.def(
+      "best_centroids",
+      [](const Machine& machine, const Table& table, Array<int64_t, 2> ids, Array<float, 2> scores) {
+        const Unlocked unlocked;
+        best_centroids(machine, table.values(), table.centroid_count(), table.query_tokens(), size_of(ids, 1),
+                       ids.data(), scores.data());
+      },
+      "machine"_a, "table"_a, "ids"_a, "scores"_a);
   module.def("accumulate_postings", &accumulate, "machine"_a, "store"_a, "probes"_a, "probe_scores"_a, "frontier"_a,
              "query_offsets"_a, "limit"_a, "mask"_a.none());
   module.def(
@@ -132,6 +140,14 @@ void register_searching(nb::module_& module) {
 }
 
 void register_vectors(nb::module_& module) {
+  module.def(
+      "inner_products",
+      [](const Machine& machine, Input<float, 2> rows, Input<float, 2> columns, Array<float, 2> products) {
+        const Unlocked unlocked;
+        inner_products(machine, rows.data(), size_of(rows), columns.data(), size_of(columns), size_of(rows, 1),
+                       products.data());
+      },
+      "machine"_a, "rows"_a, "columns"_a, "products"_a);
   module.def(
       "maxsim_vectors",
       [](const Machine& machine, Input<float, 2> queries, Input<int64_t, 1> query_offsets, Input<float, 2> vectors,

@@ -69,7 +69,7 @@ Table::Table(const Machine& machine, Store& store, const float* queries, int64_t
       query_tokens_(query_tokens),
       values_(store.view.codec.centroid_count * query_tokens + kTablePadding) {
   const CodecView& codec = store.view.codec;
-  centroid_scores(machine, codec.centroids, codec.centroid_count, queries, query_tokens, codec.dim, values_.data());
+  inner_products(machine, codec.centroids, codec.centroid_count, queries, query_tokens, codec.dim, values_.data());
 }
 
 std::shared_ptr<const PreparedCall> Table::prepared(const Machine& machine, const float* queries,

@@ -1,6 +1,8 @@
 #include "jcb/centroids.h"
 
+#include <algorithm>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "cpu/panels.h"
@@ -10,6 +12,8 @@ namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr int64_t kColumnsPerStep = 512;  // products held before the best are picked: 192 KB with kRowsPerBlock rows
+constexpr int64_t kTokensPerBlock = 16;   // query tokens whose best are picked in one pass over a table
+constexpr int64_t kFew = 256;             // up to here inserting beats sorting
 
 // The best `capacity` of a row's scores so far, best first. Scores come in the order of their ids, so one that only
 // equals the last is never better.
@@ -38,6 +42,55 @@ class Best {
   int64_t capacity_, size_ = 0;
 };
 
+// Columns `first`.. of a table [K, Q], `tokens` of them.
+struct Columns {
+  const float* table;
+  int64_t centroid_count, stride, first, tokens;
+
+  const float* row(int64_t id) const { return table + id * stride + first; }
+};
+
+bool any_above(const float* values, const float* bars, int64_t count) {
+  int above = 0;
+  for (int64_t i = 0; i < count; ++i) above |= values[i] > bars[i];
+  return above != 0;
+}
+
+// Few of many: rows in which no token beats the last of its best are passed over.
+void pick_few(const Columns& columns, int64_t count, int64_t* ids, float* scores) {
+  std::vector<Best> best;
+  for (int64_t t = 0; t < columns.tokens; ++t) best.emplace_back(ids + t * count, scores + t * count, count);
+  for (int64_t id = 0; id < count; ++id) {
+    for (int64_t t = 0; t < columns.tokens; ++t) best[t].add(id, columns.row(id)[t]);
+  }
+  float bars[kTokensPerBlock];
+  for (int64_t t = 0; t < columns.tokens; ++t) bars[t] = best[t].last();
+  for (int64_t id = count; id < columns.centroid_count; ++id) {
+    const float* row = columns.row(id);
+    if (!any_above(row, bars, columns.tokens)) continue;
+    for (int64_t t = 0; t < columns.tokens; ++t) {
+      if (!(row[t] > bars[t])) continue;
+      best[t].add(id, row[t]);
+      bars[t] = best[t].last();
+    }
+  }
+}
+
+void pick_many(const Columns& columns, int64_t count, int64_t* ids, float* scores) {
+  std::vector<std::pair<float, int64_t>> order(columns.centroid_count);  // (-score, id) sorts as is wanted
+  for (int64_t t = 0; t < columns.tokens; ++t) {
+    for (int64_t id = 0; id < columns.centroid_count; ++id) {
+      const float score = columns.row(id)[t];
+      order[id] = {score > kMinusInfinity ? -score : -kMinusInfinity, id};  // NaN is -inf
+    }
+    std::partial_sort(order.begin(), order.begin() + count, order.end());
+    for (int64_t i = 0; i < count; ++i) {
+      scores[t * count + i] = -order[i].first;
+      ids[t * count + i] = order[i].second;
+    }
+  }
+}
+
 }  // namespace
 
 void nearest_centroids(const Machine& machine, const float* vectors, int64_t vector_count, const float* centroids,
@@ -64,18 +117,27 @@ void nearest_centroids(const Machine& machine, const float* vectors, int64_t vec
   });
 }
 
-void centroid_scores(const Machine& machine, const float* centroids, int64_t centroid_count, const float* queries,
-                     int64_t query_tokens, int64_t dim, float* table) {
-  const Panels panels(machine.kernels, queries, query_tokens, dim);
-  const int64_t blocks = (centroid_count + kRowsPerBlock - 1) / kRowsPerBlock;
-  constexpr int64_t kBlocksPerItem = 8;  // 3 million multiplications at 128 dimensions and 32 query tokens
+void inner_products(const Machine& machine, const float* rows, int64_t row_count, const float* columns,
+                    int64_t column_count, int64_t dim, float* products) {
+  const Panels panels(machine.kernels, columns, column_count, dim);
+  const int64_t blocks = (row_count + kRowsPerBlock - 1) / kRowsPerBlock;
+  constexpr int64_t kBlocksPerItem = 8;  // 3 million multiplications at 128 dimensions and 32 columns
   machine.pool.for_each((blocks + kBlocksPerItem - 1) / kBlocksPerItem, [&](int64_t item) {
     const int64_t last = std::min(blocks, (item + 1) * kBlocksPerItem);
     for (int64_t block = item * kBlocksPerItem; block < last; ++block) {
-      const int64_t first = block * kRowsPerBlock, rows = std::min(kRowsPerBlock, centroid_count - first);
-      machine.kernels.inner_products(centroids + first * dim, rows, panels.data(), query_tokens, dim,
-                                     table + first * query_tokens, query_tokens);
+      const int64_t first = block * kRowsPerBlock, count = std::min(kRowsPerBlock, row_count - first);
+      machine.kernels.inner_products(rows + first * dim, count, panels.data(), column_count, dim,
+                                     products + first * column_count, column_count);
     }
+  });
+}
+
+void best_centroids(const Machine& machine, const float* table, int64_t centroid_count, int64_t query_tokens,
+                    int64_t count, int64_t* ids, float* scores) {
+  machine.pool.for_each((query_tokens + kTokensPerBlock - 1) / kTokensPerBlock, [&](int64_t block) {
+    const int64_t first = block * kTokensPerBlock;
+    const Columns columns{table, centroid_count, query_tokens, first, std::min(kTokensPerBlock, query_tokens - first)};
+    (count <= kFew ? pick_few : pick_many)(columns, count, ids + first * count, scores + first * count);
   });
 }
 

@@ -66,6 +66,8 @@ TokenRun run_of(const SegmentView& segment, uint32_t document) {
   return run;
 }
 
+float larger_size(float size, float value) { return size < std::fabs(value) ? std::fabs(value) : size; }
+
 // One query, its tables made at first use.
 struct Query {
   const float* vectors = nullptr;  // [tokens, D]
@@ -204,12 +206,20 @@ class Prepared final : public PreparedQueries {
       }
       return largest;
     }
-    std::vector<float> sizes(query.tokens, 0.0f);
-    for (int64_t k = 0; k < codec_.centroid_count; ++k) {
-      const float* row = centroid_scores_ + k * stride_ + query.first;
-      for (int t = 0; t < query.tokens; ++t) sizes[t] = std::max(sizes[t], std::fabs(row[t]));
+    for (int first = 0; first < query.tokens; first += 16) {
+      const int count = std::min(16, query.tokens - first);
+      const float* row = centroid_scores_ + query.first + first;
+      const int64_t safe = rows_to_read_beyond(codec_.centroid_count, stride_, 16);
+      float sizes[16] = {};
+      int64_t k = 0;
+      for (; k < safe; ++k, row += stride_) {
+        for (int t = 0; t < 16; ++t) sizes[t] = larger_size(sizes[t], row[t]);
+      }
+      for (; k < codec_.centroid_count; ++k, row += stride_) {
+        for (int t = 0; t < count; ++t) sizes[t] = larger_size(sizes[t], row[t]);
+      }
+      std::copy_n(sizes, count, largest.begin() + first);
     }
-    std::copy(sizes.begin(), sizes.end(), largest.begin());
     return largest;
   }
 

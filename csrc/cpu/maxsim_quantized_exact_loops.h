@@ -53,6 +53,19 @@ JCB_INLINE void exact_columns(const ExactQuery& query, const ExactChunk& chunk, 
   }
 }
 
+// What is left of the columns, in the fewest vectors that hold it: at most kVectors.
+template <class Simd, int kTokens, int kVectors>
+JCB_INLINE void exact_rest(const ExactQuery& query, const ExactChunk& chunk, const int (&token)[kTokens],
+                           const float* values, int64_t dims, int column, float* best) {
+  if constexpr (kVectors > 0) {
+    if (query.tokens - column > (kVectors - 1) * Simd::kFloatLanes) {
+      exact_columns<Simd, kTokens, kVectors>(query, chunk, token, values, dims, column, best);
+    } else {
+      exact_rest<Simd, kTokens, kVectors - 1>(query, chunk, token, values, dims, column, best);
+    }
+  }
+}
+
 template <class Simd, int kBits>
 bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const TokenRun* runs, int64_t count,
                       float* scores) {
@@ -63,7 +76,7 @@ bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const 
   const int64_t dims = query.code_bytes * kPerByte;  // those past the last meet zeros of the query
   for (int64_t i = 0; i < count; ++i) {
     if (runs[i].begin == runs[i].end) continue;
-    for (int c = 0; c < query.columns; ++c) best[c] = -__builtin_inff();
+    for (int c = 0; c < query.columns; ++c) best[c] = c < query.tokens ? -__builtin_inff() : 0.0f;
     for (int64_t first = runs[i].begin; first < runs[i].end; first += kTokensPerChunk) {
       const int64_t left = runs[i].end - first;
       const int length = static_cast<int>(left < kTokensPerChunk ? left : kTokensPerChunk);
@@ -86,11 +99,11 @@ bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const 
           }
         }
         int column = 0;
-        for (; column + 32 <= query.columns; column += 32) {
+        for (; column + 32 <= query.tokens; column += 32) {
           exact_columns<Simd, kTokens, 32 / Simd::kFloatLanes>(query, chunk, token, values, dims, column, best);
         }
-        if (column < query.columns) {
-          exact_columns<Simd, kTokens, 16 / Simd::kFloatLanes>(query, chunk, token, values, dims, column, best);
+        if (column < query.tokens) {
+          exact_rest<Simd, kTokens, 32 / Simd::kFloatLanes>(query, chunk, token, values, dims, column, best);
         }
       }
     }

@@ -23,6 +23,8 @@
 // rho, u and the shift are common to a tile: the loop then needs one multiplier per token and operand. Tokens of a tile
 // have steps of their own, so one of small norm keeps its precision.
 #pragma once
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -30,6 +32,12 @@
 #include "cpu/maxsim_quantized_levels.h"
 
 namespace jcb::maxsim {
+
+// Rows [0, result) of a table [rows][stride] of which `columns` values may be read from any column on, because other
+// rows follow: loops of a fixed length are a few instructions where those of any length are many.
+inline int64_t rows_to_read_beyond(int64_t rows, int64_t stride, int64_t columns) {
+  return std::max<int64_t>(0, rows - 1 - (columns + stride - 1) / stride);
+}
 
 struct FreeAligned {
   void operator()(void* memory) const;

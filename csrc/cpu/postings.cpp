@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
@@ -129,9 +130,11 @@ std::vector<uint64_t> accumulate_part(const Part& part, PostingScratch& scratch,
     const uint32_t row_number = before + static_cast<uint32_t>(row - first_row) + 1;
     const float* scores = probes.scores + row * probes.probe_count;
     std::iota(scratch.order.begin(), scratch.order.end(), 0);
-    // Best probe first: what holds a document first is then its best.
-    std::stable_sort(scratch.order.begin(), scratch.order.end(),
-                     [scores](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+    // Best probe first: what holds a document first is then its best. A coarse search gives them so already.
+    const auto better = [scores](int64_t a, int64_t b) { return scores[a] > scores[b]; };
+    if (!std::is_sorted(scores, scores + probes.probe_count, std::greater<>())) {
+      std::stable_sort(scratch.order.begin(), scratch.order.end(), better);
+    }
     for (const int64_t probe : scratch.order) {
       const float gain = std::max(0.0f, scores[probe] - probes.frontier[row]);
       const Posting posting = posting_of(part, probes.centroid_ids[row * probes.probe_count + probe]);
@@ -145,13 +148,13 @@ std::vector<uint64_t> accumulate_part(const Part& part, PostingScratch& scratch,
         const int64_t number = part.segment_start + document;
         if (mask != nullptr && (mask[number >> 3] >> (number & 7) & 1) == 0) continue;
         PostingScratch::Entry& entry = scratch.entries[document - part.first];
-        if (entry.row == row_number) continue;
         if (entry.row <= before) {
           scratch.touched.push_back(static_cast<uint32_t>(document));
           entry.score = nothing_found;
         }
+        // No branch: whether an earlier probe of this token held the document is a coin toss to the processor.
+        entry.score += entry.row == row_number ? 0.0f : gain;
         entry.row = row_number;
-        entry.score += gain;
       }
     }
   }

@@ -16,66 +16,73 @@ void pack_panels(const float* columns, int64_t column_count, int64_t depth, floa
   }
 }
 
-// sums[r] = products of row r with the columns of one panel.
-template <int Rows>
-JCB_INLINE void multiply_tile(const float* rows, const float* panel, int64_t depth, Floats (&sums)[Rows][2]) {
-#pragma GCC unroll 12
-  for (int r = 0; r < Rows; ++r) sums[r][0] = sums[r][1] = Floats{};
+// sums[r] = products of row r with the columns of the first Registers registers (1 or 2) of one panel.
+template <int Rows, int Registers>
+JCB_INLINE void multiply_tile(const float* rows, const float* panel, int64_t depth, Floats (&sums)[Rows][Registers]) {
+#pragma GCC unroll 24
+  for (int r = 0; r < Rows; ++r) {
+    for (int k = 0; k < Registers; ++k) sums[r][k] = Floats{};
+  }
 #pragma GCC unroll 1
   for (int64_t d = 0; d < depth; ++d) {
-    const Floats left = load(panel + d * kPanelWidth), right = load(panel + d * kPanelWidth + kLanes);
-#pragma GCC unroll 12
+    Floats columns[Registers];
+    for (int k = 0; k < Registers; ++k) columns[k] = load(panel + d * kPanelWidth + k * kLanes);
+#pragma GCC unroll 24
     for (int r = 0; r < Rows; ++r) {
       const Floats value = splat(rows[r * depth + d]);
-      sums[r][0] += value * left;
-      sums[r][1] += value * right;
+      for (int k = 0; k < Registers; ++k) sums[r][k] += value * columns[k];
     }
   }
 }
 
-// Calls tile(first row, sums[Rows][2]) over all rows: whole tiles, then one of what remains.
-template <int Rows, class Tile>
+// Calls tile(first row, sums[Rows][Registers]) over all rows: whole tiles, then one of what remains.
+template <int Rows, int Registers, class Tile>
 JCB_INLINE void multiply_rest(const float* rows, int64_t first, int64_t rest, const float* panel, int64_t depth,
                               const Tile& tile) {
   if constexpr (Rows > 0) {
     if (rest == Rows) {
-      Floats sums[Rows][2];
-      multiply_tile<Rows>(rows + first * depth, panel, depth, sums);
+      Floats sums[Rows][Registers];
+      multiply_tile<Rows, Registers>(rows + first * depth, panel, depth, sums);
       tile(first, sums);
     } else {
-      multiply_rest<Rows - 1>(rows, first, rest, panel, depth, tile);
+      multiply_rest<Rows - 1, Registers>(rows, first, rest, panel, depth, tile);
     }
   }
 }
 
-template <class Tile>
+template <int Registers, class Tile>
 JCB_INLINE void multiply_rows(const float* rows, int64_t row_count, const float* panel, int64_t depth,
                               const Tile& tile) {
+  constexpr int kRows = kTileRows * 2 / Registers;
   int64_t first = 0;
-  for (; first + kTileRows <= row_count; first += kTileRows) {
-    Floats sums[kTileRows][2];
-    multiply_tile<kTileRows>(rows + first * depth, panel, depth, sums);
+  for (; first + kRows <= row_count; first += kRows) {
+    Floats sums[kRows][Registers];
+    multiply_tile<kRows, Registers>(rows + first * depth, panel, depth, sums);
     tile(first, sums);
   }
-  multiply_rest<kTileRows - 1>(rows, first, row_count - first, panel, depth, tile);
+  multiply_rest<kRows - 1, Registers>(rows, first, row_count - first, panel, depth, tile);
 }
 
 void inner_products(const float* rows, int64_t row_count, const float* panels, int64_t column_count, int64_t depth,
                     float* products, int64_t products_stride) {
   for (int64_t column = 0; column < column_count; column += kPanelWidth, panels += depth * kPanelWidth) {
-    const int64_t filled = column_count - column;
-    multiply_rows(rows, row_count, panels, depth, [&]<int Rows>(int64_t first, const Floats (&sums)[Rows][2]) {
-#pragma GCC unroll 12
+    const int64_t left = column_count - column, filled = left < kPanelWidth ? left : kPanelWidth;
+    const auto write = [&]<int Rows, int Registers>(int64_t first, const Floats (&sums)[Rows][Registers]) {
+#pragma GCC unroll 24
       for (int r = 0; r < Rows; ++r) {
         float* target = products + (first + r) * products_stride + column;
-        if (filled >= kPanelWidth) {
-          store(target, sums[r][0]);
-          store(target + kLanes, sums[r][1]);
+        if (filled == Registers * kLanes) {
+          for (int k = 0; k < Registers; ++k) store(target + k * kLanes, sums[r][k]);
         } else {
-          __builtin_memcpy(target, &sums[r][0], 4 * filled);  // sums[r] is kPanelWidth floats
+          __builtin_memcpy(target, &sums[r][0], 4 * filled);  // sums[r] is Registers * kLanes floats
         }
       }
-    });
+    };
+    if (filled > kLanes) {
+      multiply_rows<2>(rows, row_count, panels, depth, write);
+    } else {
+      multiply_rows<1>(rows, row_count, panels, depth, write);
+    }
   }
 }
 
@@ -83,7 +90,7 @@ void max_inner_products(const float* rows, int64_t row_count, const float* panel
                         float* best) {
   for (int64_t p = 0; p < panel_count; ++p, panels += depth * kPanelWidth, best += kPanelWidth) {
     Floats left = load(best), right = load(best + kLanes);
-    multiply_rows(rows, row_count, panels, depth, [&]<int Rows>(int64_t, const Floats (&sums)[Rows][2]) {
+    multiply_rows<2>(rows, row_count, panels, depth, [&]<int Rows>(int64_t, const Floats (&sums)[Rows][2]) {
 #pragma GCC unroll 12
       for (int r = 0; r < Rows; ++r) {
         left = larger(sums[r][0], left);
@@ -98,7 +105,7 @@ void max_inner_products(const float* rows, int64_t row_count, const float* panel
 void argmax_inner_products(const float* rows, int64_t row_count, const float* panels, int64_t panel_count,
                            int64_t depth, int32_t first_row, float* best, int32_t* best_rows) {
   for (int64_t p = 0; p < panel_count; ++p, panels += depth * kPanelWidth) {
-    multiply_rows(rows, row_count, panels, depth, [&]<int Rows>(int64_t first, const Floats (&sums)[Rows][2]) {
+    multiply_rows<2>(rows, row_count, panels, depth, [&]<int Rows>(int64_t first, const Floats (&sums)[Rows][2]) {
       for (int half = 0; half < 2; ++half) {
         float* best_scores = best + p * kPanelWidth + half * kLanes;
         int32_t* winners = best_rows + p * kPanelWidth + half * kLanes;

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from jcb_engine import __version__
 from jcb_engine.cli.numbers import parse_bytes
 from jcb_engine.cli.running import run
+from jcb_engine.cli.version import Version
 from jcb_engine.errors import InputError
 
 PYTHON_DOCS = "python-docs"
@@ -24,18 +24,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"jcb-engine {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
+def _main(version: Version = False) -> None:
     """Build an index of texts, describe it, check it."""
 
 

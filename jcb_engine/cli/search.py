@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jcb_engine import __version__
 from jcb_engine.cli.running import run
+from jcb_engine.cli.version import Version
 from jcb_engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,18 +30,8 @@ _Backend = Annotated[str | None, typer.Option(metavar="cpu|reference", help="Ker
 _Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")]
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"jcb-engine {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
+def _main(version: Version = False) -> None:
     """Search an index of texts."""
 
 

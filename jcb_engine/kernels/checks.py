@@ -7,26 +7,28 @@ here: kernels check those where they use them.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from jcb_engine.errors import CorruptIndexError, InputError
 from jcb_engine.kernels.interface import RAW_BITS, Candidates, CodecArrays, Lists, SegmentArrays
-from jcb_engine.types import AnyArray
+from jcb_engine.types import AnyArray, Int64Array
 
 CODE_WIDTHS = (1, 2, 4, 8)
 
 
 def check_array(name: str, array: AnyArray, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) -> None:
     """Raise InputError unless `array` is C-contiguous, aligned, of that dtype and shape (None: any length)."""
-    expected = np.dtype(dtype)
-    fits = len(array.shape) == len(shape) and all(
-        wanted is None or wanted == length for wanted, length in zip(shape, array.shape, strict=True)
-    )
-    if array.dtype != expected or not fits:
+    # Twenty of these in every search: hence no generator, and the message is put together when it is needed.
+    fits = array.dtype == dtype and len(array.shape) == len(shape)
+    if fits:
+        for wanted, length in zip(shape, array.shape, strict=True):
+            fits = fits and (wanted is None or wanted == length)
+    if not fits:
         wanted_shape = ", ".join("any" if length is None else str(length) for length in shape)
-        raise InputError(f"{name} is {array.dtype} {list(array.shape)}; expected {expected} [{wanted_shape}]")
+        raise InputError(f"{name} is {array.dtype} {list(array.shape)}; expected {np.dtype(dtype)} [{wanted_shape}]")
     if not (array.flags.c_contiguous and array.flags.aligned):
         raise InputError(f"{name} is not C-contiguous and aligned; pass numpy.ascontiguousarray of it")
 
@@ -34,8 +36,9 @@ def check_array(name: str, array: AnyArray, dtype: npt.DTypeLike, shape: tuple[i
 def check_offsets(name: str, offsets: AnyArray, total: int, texts: int | None = None) -> None:
     """Raise InputError unless `offsets` is int64 [texts + 1], rising from 0 to `total`."""
     check_array(name, offsets, np.int64, (None if texts is None else texts + 1,))
-    values = offsets.astype(np.int64, copy=False)
-    if len(values) == 0 or values[0] != 0 or values[-1] != total or np.any(values[1:] < values[:-1]):
+    values = cast(Int64Array, offsets)
+    ends_fit = len(values) > 0 and values[0] == 0 and values[-1] == total
+    if not ends_fit or (len(values) > 2 and (values[1:] < values[:-1]).any()):
         raise InputError(f"{name} must rise from 0 to {total}; it is {values.tolist() if len(values) < 8 else values}")
 
 
@@ -53,6 +56,12 @@ def check_candidates(candidates: Candidates, queries: int, documents: int) -> No
     starts, ends = candidates.starts, candidates.ends
     if np.any(starts < 0) or np.any(ends < starts) or np.any(ends > documents):
         raise InputError(f"candidate ranges must lie in 0:{documents}; they are {list(zip(starts, ends, strict=True))}")
+
+
+def check_count(count: int, centroids: int) -> None:
+    """Raise InputError unless so many of the centroids can be picked."""
+    if not 1 <= count <= centroids:
+        raise InputError(f"count is {count}; allowed is 1 to the number of centroids, {centroids}")
 
 
 def check_codec(codec: CodecArrays) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jcb_engine.errors import InputError
-from jcb_engine.kernels.checks import check_array, check_candidates, check_offsets
+from jcb_engine.kernels.checks import check_array, check_candidates, check_count, check_offsets
 from jcb_engine.kernels.cpu_store import CpuStore, coding_codec, own_store, own_table, prepare_store
 from jcb_engine.kernels.extension import _cpu
 from jcb_engine.kernels.interface import (
@@ -55,8 +55,7 @@ class CpuBackend:
     ) -> tuple[Int64Array, Float32Array]:
         check_array("centroids", centroids, np.float32, (None, None))
         check_array("vectors", vectors, np.float32, (None, centroids.shape[1]))
-        if not 1 <= count <= len(centroids):
-            raise InputError(f"count is {count}; allowed is 1 to the number of centroids, {len(centroids)}")
+        check_count(count, len(centroids))
         ids = np.empty((len(vectors), count), dtype=np.int64)
         scores = np.empty((len(vectors), count), dtype=np.float32)
         _cpu.nearest_centroids(self._machine, vectors, centroids, count, ids, scores)
@@ -100,6 +99,14 @@ class CpuBackend:
         own = own_store(store)
         check_array("queries", queries, np.float32, (None, own.codec.dim))
         return _cpu.centroid_scores(self._machine, own.native, queries)
+
+    def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
+        native_table = own_table(own_store(store), table)
+        check_count(count, native_table.centroid_count)
+        ids = np.empty((native_table.query_tokens, count), dtype=np.int64)
+        scores = np.empty((native_table.query_tokens, count), dtype=np.float32)
+        _cpu.best_centroids(self._machine, native_table, ids, scores)
+        return ids, scores
 
     def accumulate_postings(
         self,
@@ -176,6 +183,13 @@ class CpuBackend:
         return bounds
 
     # -- plain vectors ------------------------------------------------------------------------------------------------
+    def inner_products(self, rows: Float32Array, columns: Float32Array) -> Float32Array:
+        check_array("rows", rows, np.float32, (None, None))
+        check_array("columns", columns, np.float32, (None, rows.shape[1]))
+        products = np.empty((len(rows), len(columns)), dtype=np.float32)
+        _cpu.inner_products(self._machine, rows, columns, products)
+        return products
+
     def maxsim(
         self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
     ) -> Float32Array:

@@ -167,6 +167,10 @@ class Backend(Protocol):
         """Inner products of all centroids and queries [Q, D]."""
         ...
 
+    def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
+        """Ids [Q, count] and scores [Q, count] of the best centroids in a table, as `nearest_centroids` has them."""
+        ...
+
     def accumulate_postings(
         self,
         store: Store,
@@ -212,6 +216,10 @@ class Backend(Protocol):
         ...
 
     # -- plain vectors ------------------------------------------------------------------------------------------------
+    def inner_products(self, rows: Float32Array, columns: Float32Array) -> Float32Array:
+        """[M, N] inner products of rows [M, D] and columns [N, D]."""
+        ...
+
     def maxsim(
         self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
     ) -> Float32Array:

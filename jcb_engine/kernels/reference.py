@@ -62,10 +62,7 @@ class ReferenceBackend:
     def nearest_centroids(
         self, vectors: Float32Array, centroids: Float32Array, count: int
     ) -> tuple[Int64Array, Float32Array]:
-        scores = _tensor(vectors) @ _tensor(centroids).T
-        # A stable sort keeps the lower id first where scores tie; topk promises no order.
-        best, ids = torch.sort(scores, dim=1, descending=True, stable=True)
-        return ids[:, :count].contiguous().numpy(), best[:, :count].contiguous().numpy()
+        return _best(_tensor(vectors) @ _tensor(centroids).T, count)
 
     def quantize(
         self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays
@@ -110,6 +107,9 @@ class ReferenceBackend:
     def centroid_scores(self, store: Store, queries: Float32Array) -> ReferenceTable:
         codec = _own(store).codec
         return ReferenceTable(_tensor(codec.centroids) @ _tensor(queries).T)
+
+    def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
+        return _best(_tensor(table.to_array()).T, count)
 
     def accumulate_postings(
         self,
@@ -192,6 +192,9 @@ class ReferenceBackend:
         return np.zeros(len(query_offsets) - 1, dtype=np.float32)
 
     # -- plain vectors ------------------------------------------------------------------------------------------------
+    def inner_products(self, rows: Float32Array, columns: Float32Array) -> Float32Array:
+        return np.asarray((_tensor(rows) @ _tensor(columns).T).numpy(), dtype=np.float32)
+
     def maxsim(
         self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
     ) -> Float32Array:
@@ -256,6 +259,12 @@ def _tensor(array: AnyArray) -> torch.Tensor:
 def _own(store: Store) -> ReferenceStore:
     assert isinstance(store, ReferenceStore), "this store was prepared by another backend"
     return store
+
+
+def _best(scores: torch.Tensor, count: int) -> tuple[Int64Array, Float32Array]:
+    """Ids and scores [rows, count] of the largest values of each row, the lower id first where they tie."""
+    best, ids = torch.sort(scores, dim=1, descending=True, stable=True)  # topk promises no order among equals
+    return ids[:, :count].contiguous().numpy(), best[:, :count].contiguous().numpy()
 
 
 def _half(values: torch.Tensor) -> Float16Array:

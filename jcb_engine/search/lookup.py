@@ -79,18 +79,22 @@ class DocumentLookup:
         last = _place_of_kth(scores, k, None if groups is None else groups[documents])
         # Documents that tie with the k-th take part, so that ids decide among them.
         contenders = int(np.searchsorted(-scores, -scores[last], side="right")) if len(scores) else 0
-        numbers = [int(number) for number in documents[:contenders]]
-        keyed = sorted(
-            zip(numbers, self.ids(numbers), scores[:contenders].tolist(), strict=True),
-            key=lambda entry: (-entry[2], entry[1].encode("utf-8", "surrogatepass")),
-        )
+        ordered = self._ties_by_id(documents[:contenders].tolist(), scores[:contenders].tolist())
         chosen, seen = [], set()
-        for number, _, score in keyed:
+        for number, score in ordered:
             group = number if groups is None else int(groups[number])
             if group not in seen:
                 seen.add(group)
                 chosen.append((number, score))
         return chosen[:k]
+
+    def _ties_by_id(self, numbers: list[int], scores: list[float]) -> list[tuple[int, float]]:
+        """Documents with their scores, sorted by score already; equal ones by id. Ids are read where they decide."""
+        found = list(zip(numbers, scores, strict=True))
+        if len(set(scores)) == len(scores):
+            return found
+        ids = dict(zip(numbers, self.ids(numbers), strict=True))
+        return sorted(found, key=lambda entry: (-entry[1], ids[entry[0]].encode("utf-8", "surrogatepass")))
 
 
 def _place_of_kth(scores: Float32Array, k: int, groups: Uint32Array | None) -> int:

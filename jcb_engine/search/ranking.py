@@ -24,23 +24,42 @@ def rank(
     store: Store,
     queries: Float32Array,
     query_offsets: Int64Array,
+    table: CentroidTable,
     candidates: Candidates,
     k: int,
     groups: Uint32Array | None = None,
 ) -> list[Ranking]:
     """Score candidates, and again in fp32 every document that could be among the k best.
 
-    A document whose fast score lies more than twice the proven error bound below the k-th fast score cannot be.
-    groups: [N] group of each document; then the k best groups count, each by its best document.
+    The k best by fast score are scored in fp32 first: the lowest of these scores is a floor that the k-th best cannot
+    lie below. A document whose fast score, raised by the proven error bound, stays below the floor cannot be a hit.
+    table: centroid scores of the queries. groups: [N] group of each document; then the k best groups count, each by its
+    best document.
     """
-    table = backend.centroid_scores(store, queries)
     fast = backend.maxsim_quantized(store, queries, query_offsets, candidates, "fast", table)
     bounds = backend.score_error_bound(store, queries, query_offsets)
-    kept = [
-        _possible_winners(documents, scores, k, float(bound), groups)
-        for (documents, scores), bound in zip(_by_query(candidates, fast), bounds, strict=True)
+
+    scored = [_with_vectors(documents, scores) for documents, scores in _by_query(candidates, fast)]
+
+    def in_fp32(places: list[Int64Array]) -> list[Ranking]:
+        chosen = [ranking.documents[own] for ranking, own in zip(scored, places, strict=True)]
+        lists = Lists(_joined(chosen), np.cumsum([0, *map(len, chosen)], dtype=np.int64))
+        scores = backend.maxsim_quantized(store, queries, query_offsets, lists, "exact", table)
+        return [Ranking(documents, found) for documents, found in _by_query(lists, scores)]
+
+    places = [_k_best(ranking, k, groups) for ranking in scored]
+    best = in_fp32(places)
+    floors = [float(ranking.scores.min()) if len(ranking.scores) == k else -np.inf for ranking in best]
+    more = in_fp32(
+        [
+            _reaching(ranking.scores, floor - bound, known)
+            for ranking, floor, bound, known in zip(scored, floors, bounds.tolist(), places, strict=True)
+        ]
+    )
+    return [
+        Ranking(_joined([a.documents, b.documents]), np.concatenate([a.scores, b.scores]))
+        for a, b in zip(best, more, strict=True)
     ]
-    return _rescored(backend, store, queries, query_offsets, kept, table)
 
 
 def _by_query(candidates: Candidates, scores: Float32Array) -> list[tuple[Uint32Array, Float32Array]]:
@@ -52,33 +71,28 @@ def _by_query(candidates: Candidates, scores: Float32Array) -> list[tuple[Uint32
     return [(candidates.documents[first:last], scores[first:last]) for first, last in itertools.pairwise(offsets)]
 
 
-def _possible_winners(
-    documents: Uint32Array, scores: Float32Array, k: int, bound: float, groups: Uint32Array | None
-) -> Uint32Array:
-    has_vectors = scores > -np.inf
-    documents, scores = documents[has_vectors], scores[has_vectors]
-    best = scores if groups is None else _best_of_groups(scores, groups[documents])
-    if len(best) <= k:
-        return documents
-    kth = float(np.partition(best, len(best) - k)[len(best) - k])
-    return documents[scores >= kth - 2 * bound]
+def _with_vectors(documents: Uint32Array, scores: Float32Array) -> Ranking:
+    found = scores > -np.inf
+    return Ranking(documents[found], scores[found])
 
 
-def _best_of_groups(scores: Float32Array, groups: Uint32Array) -> Float32Array:
-    _, members = np.unique(groups, return_inverse=True)
-    best = np.full(int(members.max(initial=-1)) + 1, -np.inf, dtype=np.float32)
-    np.maximum.at(best, members, scores)
-    return best
+def _k_best(scored: Ranking, k: int, groups: Uint32Array | None) -> Int64Array:
+    """Places of the k best documents, or of the best of each of the k best groups; of all where there are fewer."""
+    if groups is not None:
+        by_score = np.argsort(-scored.scores, kind="stable")
+        _, first = np.unique(groups[scored.documents[by_score]], return_index=True)
+        return by_score[np.sort(first)[:k]]
+    count = len(scored.scores)
+    return np.argpartition(scored.scores, count - k)[-k:] if count > k else np.arange(count)
 
 
-def _rescored(
-    backend: Backend,
-    store: Store,
-    queries: Float32Array,
-    query_offsets: Int64Array,
-    kept: list[Uint32Array],
-    table: CentroidTable,
-) -> list[Ranking]:
-    lists = Lists(np.concatenate([np.zeros(0, np.uint32), *kept]), np.cumsum([0, *map(len, kept)], dtype=np.int64))
-    scores = backend.maxsim_quantized(store, queries, query_offsets, lists, "exact", table)
-    return [Ranking(documents, found) for documents, found in _by_query(lists, scores)]
+def _reaching(scores: Float32Array, threshold: float, known: Int64Array) -> Int64Array:
+    """Places of scores that reach the threshold, those that are known left out."""
+    # In float64: a threshold rounded up to float32 would leave out a document that just reaches it.
+    reaching = scores >= np.float64(threshold)
+    reaching[known] = False
+    return np.flatnonzero(reaching)
+
+
+def _joined(documents: list[Uint32Array]) -> Uint32Array:
+    return np.concatenate([np.zeros(0, np.uint32), *documents])

@@ -13,7 +13,7 @@ import numpy as np
 
 from jcb_engine.encoder import Encoder, EncoderRecord, Token
 from jcb_engine.errors import EncoderMismatchError, InputError
-from jcb_engine.kernels import Backend, Candidates, Lists, Ranges, select
+from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, select
 from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
 from jcb_engine.search.explain import Explanation, explain_match
 from jcb_engine.search.lookup import DocumentLookup
@@ -31,7 +31,7 @@ from jcb_engine.types import EncoderSource, Float32Array, Hits, Int64Array, Uint
 
 # Stated, conservative defaults for an index that is not tuned.
 DEFAULT_PROBES = 32
-DEFAULT_CANDIDATES = 512
+DEFAULT_CANDIDATES = 320
 CANDIDATES_PER_HIT = 8
 _MOST = 2**31  # more candidates or probes than any index has
 _SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 MB
@@ -150,7 +150,7 @@ class Searcher:
         # The best k are all there is where k is larger; what is passed on must fit a machine's integers.
         k = min(k, max(1, self._store.documents))
         most_queries = max(1, _SCORES_AT_ONCE // max(1, self._store.documents)) if exact else len(encoded)
-        rotated = self._codec.rotate(encoded.vectors)
+        rotated = self._codec.rotate(encoded.vectors, self._backend)
         answers: list[Hits] = []
         for first, last in _blocks(encoded.offsets, most_queries):
             offsets = encoded.offsets[first : last + 1]
@@ -171,11 +171,13 @@ class Searcher:
         exact: bool,
     ) -> list[tuple[Ranking, bool]]:
         count = len(offsets) - 1
+        table = self._backend.centroid_scores(self._store, queries)
         if exact:
-            found = rank(self._backend, self._store, queries, offsets, self._everything(count), k, groups)
-            return [(ranking, True) for ranking in found]
-        lists = self._candidates.find(queries, offsets, settings, self._mask)
-        found = rank(self._backend, self._store, queries, offsets, lists, k, groups)
+            return [
+                (ranking, True) for ranking in self._ranked(queries, offsets, table, self._everything(count), k, groups)
+            ]
+        lists = self._candidates.find(queries, offsets, table, settings, self._mask)
+        found = self._ranked(queries, offsets, table, lists, k, groups)
         answers = []
         for number, ranking in enumerate(found):
             if self._too_few(ranking, k, groups):
@@ -190,13 +192,25 @@ class Searcher:
     ) -> tuple[Ranking, bool]:
         """One query again, wider and wider, until there are k hits or everything was scored."""
         offsets = np.array([0, len(query)], dtype=np.int64)
+        table = self._backend.centroid_scores(self._store, query)
         while settings.documents < self._store.documents:
             settings = settings.wider()
-            lists = self._candidates.find(query, offsets, settings, self._mask)
-            ranking = rank(self._backend, self._store, query, offsets, lists, k, groups)[0]
+            lists = self._candidates.find(query, offsets, table, settings, self._mask)
+            ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
             if not self._too_few(ranking, k, groups):
                 return ranking, False
-        return rank(self._backend, self._store, query, offsets, self._everything(1), k, groups)[0], True
+        return self._ranked(query, offsets, table, self._everything(1), k, groups)[0], True
+
+    def _ranked(
+        self,
+        queries: Float32Array,
+        offsets: Int64Array,
+        table: CentroidTable,
+        candidates: Candidates,
+        k: int,
+        groups: Uint32Array | None,
+    ) -> list[Ranking]:
+        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups)
 
     def _too_few(self, ranking: Ranking, k: int, groups: Uint32Array | None) -> bool:
         if groups is None:
@@ -223,7 +237,7 @@ class Searcher:
         check_query(query, self.dim)
         encoder = self.encoder() if isinstance(query, str) else self._encoder
         encoded = encode_queries([query], encoder, self.dim)
-        vectors = self._codec.rotate(encoded.vectors)
+        vectors = self._codec.rotate(encoded.vectors, self._backend)
         tokens = encoder.query_tokens(query) if encoder is not None and isinstance(query, str) else None
         return [self._explain(vectors, tokens, name, encoder) for name in document_ids]
 

@@ -60,11 +60,51 @@ def test_the_lower_centroid_wins_every_tie(backend: CpuBackend, data: st.DataObj
 
 
 @every_backend
+@pytest.mark.parametrize("tokens", [0, 1, 15, 16, 17, 40])
+@pytest.mark.parametrize(("centroids", "count"), [(1, 1), (5, 5), (700, 1), (700, 33), (700, 257), (700, 700)])
+def test_the_best_of_a_table_are_those_of_a_stable_sort(
+    backend: CpuBackend, tokens: int, centroids: int, count: int
+) -> None:
+    # Small integers: products are exact, and many are equal.
+    random = np.random.default_rng(tokens)
+    rows = random.integers(-2, 3, (centroids, 3)).astype(np.float32)
+    queries = random.integers(-2, 3, (tokens, 3)).astype(np.float32)
+    store = backend.prepare(CodecArrays(3, 2, rows, *gaussian_levels(2)), [])
+    ids, scores = backend.best_centroids(store, backend.centroid_scores(store, queries), count)
+    products = queries @ rows.T
+    expected = np.argsort(-products, axis=1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_array_equal(scores, np.take_along_axis(products, expected, axis=1))
+
+
+@every_backend
+@pytest.mark.parametrize("dim", DIMENSIONS)
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (23, 128), (100, 7), (97, 8), (200, 9), (5, 24), (0, 3), (3, 0)])
+def test_inner_products_are_those_of_float64(backend: CpuBackend, dim: int, rows: int, columns: int) -> None:
+    left, right = gaussian(rows, dim), gaussian(columns, dim, seed=2)
+    products = backend.inner_products(left, right)
+    np.testing.assert_allclose(products, left.astype(np.float64) @ right.T.astype(np.float64), rtol=1e-5, atol=1e-4)
+
+
+@every_backend
 def test_products_that_are_not_numbers_come_last(backend: CpuBackend) -> None:
     centroids = np.array([[np.nan], [1.0], [2.0]], np.float32)
     ids, scores = backend.nearest_centroids(np.ones((1, 1), np.float32), centroids, 3)
     np.testing.assert_array_equal(ids, [[2, 1, 0]])
     np.testing.assert_array_equal(scores, [[2.0, 1.0, -np.inf]])
+
+
+@pytest.mark.parametrize("count", [0, -1, 6])
+def test_more_of_a_table_than_there_is_are_refused(count: int) -> None:
+    backend = CpuBackend()
+    store = backend.prepare(CodecArrays(4, 2, gaussian(5, 4), *gaussian_levels(2)), [])
+    with pytest.raises(InputError, match=f"count is {count}; allowed is 1 to the number of centroids, 5"):
+        backend.best_centroids(store, backend.centroid_scores(store, gaussian(2, 4)), count)
+
+
+def test_vectors_of_another_dimension_have_no_products() -> None:
+    with pytest.raises(InputError, match=r"columns is float32 \[5, 3\]; expected float32 \[any, 4\]"):
+        CpuBackend().inner_products(gaussian(2, 4), gaussian(5, 3))
 
 
 @pytest.mark.parametrize("count", [0, -1, 6])

@@ -1,4 +1,4 @@
-// Products with centroids: the nearest ones (k-means, encoding, coarse search) and all of them (score tables).
+// Products with centroids: the nearest ones (k-means, encoding), all of them (score tables), the best of a table.
 #pragma once
 #include <cstdint>
 
@@ -14,8 +14,13 @@ void nearest_centroids(const Machine& machine, const float* vectors, int64_t vec
 // A table may be read this many floats beyond its end, because registers are filled whole: allocate them.
 inline constexpr int64_t kTablePadding = 64;
 
-// table: [K, Q] inner products of centroids [K, D] and queries [Q, D].
-void centroid_scores(const Machine& machine, const float* centroids, int64_t centroid_count, const float* queries,
-                     int64_t query_tokens, int64_t dim, float* table);
+// products: [rows, columns] inner products of rows [rows, D] and columns [columns, D], such as the table [K, Q] of
+// centroids and queries.
+void inner_products(const Machine& machine, const float* rows, int64_t row_count, const float* columns,
+                    int64_t column_count, int64_t dim, float* products);
+
+// ids, scores: [Q, count]: the best centroids of every query token out of a table [K, Q], as nearest_centroids has them.
+void best_centroids(const Machine& machine, const float* table, int64_t centroid_count, int64_t query_tokens,
+                    int64_t count, int64_t* ids, float* scores);
 
 }  // namespace jcb

@@ -1,0 +1,72 @@
+"""The second stage loses no hit: whatever the fast scores say within their bound, the best by fp32 are found."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jcb_engine.kernels import Candidates, Lists, Ranges
+from jcb_engine.search.ranking import rank
+
+
+class ScoresFromTables:
+    """Stands in for the kernels: exact scores [queries, N], and fast ones as far off as a bound per query allows."""
+
+    def __init__(self, exact: np.ndarray, fast: np.ndarray, bounds: np.ndarray) -> None:
+        self.exact, self.fast, self.bounds = exact, fast, bounds
+        self.scored_exactly = 0
+
+    def maxsim_quantized(
+        self, store: object, queries: object, offsets: object, candidates: Candidates, precision: str, table: object
+    ) -> np.ndarray:
+        scores = self.fast if precision == "fast" else self.exact
+        if isinstance(candidates, Ranges):
+            return scores.copy()
+        self.scored_exactly += len(candidates.documents) if precision == "exact" else 0
+        owner = np.repeat(np.arange(len(scores)), np.diff(candidates.list_offsets))
+        return scores[owner, candidates.documents]
+
+    def score_error_bound(self, store: object, queries: object, offsets: object) -> np.ndarray:
+        return self.bounds
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_the_best_by_fp32_are_among_the_ranked_however_wrong_the_fast_scores_may_be(data: st.DataObject) -> None:
+    queries, documents = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 60))
+    k, groups_count = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 10))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    # Multiples of 1/8: sums are exact in fp32, many scores tie, and many fast scores lie at the very bound.
+    exact = random.integers(-40, 40, (queries, documents)).astype(np.float32) / 8
+    bounds = random.integers(0, 12, queries).astype(np.float32) / 8
+    fast = exact + random.choice([-1, 0, 1], exact.shape).astype(np.float32) * bounds[:, None]
+    empty = random.random(documents) < 0.1
+    exact[:, empty] = fast[:, empty] = -np.inf
+    backend = ScoresFromTables(exact, fast, bounds)
+    offsets = np.arange(queries + 1, dtype=np.int64)
+    groups = random.integers(0, groups_count, documents).astype(np.uint32) if groups_count else None
+    everything: Candidates = Ranges(np.array([0], np.int64), np.array([documents], np.int64))
+    if data.draw(st.booleans()):
+        everything = Lists(np.tile(np.arange(documents, dtype=np.uint32), queries), offsets * documents)
+    for number, ranking in enumerate(rank(backend, None, None, offsets, None, everything, k, groups)):  # type: ignore[arg-type]
+        assert len(np.unique(ranking.documents)) == len(ranking.documents), "no document twice"
+        np.testing.assert_array_equal(ranking.scores, exact[number, ranking.documents])
+        members = np.arange(documents) if groups is None else groups
+        best = {group: exact[number, members == group].max() for group in np.unique(members[~empty])}
+        wanted = sorted(best.values(), reverse=True)[:k]
+        found: dict[int, float] = {}
+        for document, score in zip(ranking.documents.tolist(), ranking.scores.tolist(), strict=True):
+            found[int(members[document])] = max(score, found.get(int(members[document]), -np.inf))
+        assert sorted(found.values(), reverse=True)[:k] == wanted
+        if len(wanted) == k:  # all that tie with the last take part, so that ids can decide
+            assert {group for group, score in best.items() if score >= wanted[-1]} <= set(found)
+
+
+def test_only_documents_near_the_best_are_scored_again() -> None:
+    exact = np.arange(1_000, dtype=np.float32)[None]
+    backend = ScoresFromTables(exact, exact, np.array([3.0], np.float32))
+    everything = Ranges(np.array([0], np.int64), np.array([1_000], np.int64))
+    (ranking,) = rank(backend, None, None, np.array([0, 1]), None, everything, 10)  # type: ignore[arg-type]
+    assert sorted(ranking.documents.tolist()) == list(range(987, 1_000))  # the ten best, and three within the bound
+    assert backend.scored_exactly == 13
