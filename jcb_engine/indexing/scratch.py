@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from jcb_engine.errors import StorageError
+from jcb_engine.storage.failures import write_error
 from jcb_engine.types import AnyArray
 
 _ROWS_AT_ONCE = 65_536
@@ -63,10 +62,4 @@ def _writing(path: Path, needed_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageError(f"{path} cannot be written: {error.strerror}; nothing was published") from error
-        free = shutil.disk_usage(path.parent).free
-        raise StorageError(
-            f"the disk is full: {path} needs {needed_bytes:,} more bytes, {free:,} are free; nothing was published, "
-            "free some room or choose another disk and run again"
-        ) from error
+        raise write_error(str(path), needed_bytes, lambda: shutil.disk_usage(path.parent).free, error) from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from jcb_engine.errors import CorruptIndexError, InputError, StorageError
 from jcb_engine.storage.files import Files
 
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # full, over a quota, over a file's largest size
 # What a file of ours cannot be: missing, a link, a folder, a device, behind a link.
 _WRONG_KIND = {
     errno.ENOENT: "is missing",
@@ -37,7 +37,7 @@ def writing(files: Files, path: str, needed_bytes: int = 0) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        raise _write_error(files, path, needed_bytes, error) from error
+        raise write_error(str(files.real_path(path)), needed_bytes, files.free_bytes, error) from error
 
 
 @contextmanager
@@ -69,27 +69,27 @@ def scratch(files: Files, path: str) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_FULL:
             full = OSError(errno.ENOSPC, "No space left on device")
-            raise _write_error(files, path, 0, full) from error
+            raise write_error(str(files.real_path(path)), 0, files.free_bytes, full) from error
         raise storage_error(
             errno.EIO, f"{files.real_path(path)} cannot be written: {error}; nothing was published"
         ) from error
 
 
-def _write_error(files: Files, path: str, needed_bytes: int, error: OSError) -> StorageError:
-    name = files.real_path(path)
+def write_error(name: str, needed_bytes: int, free_bytes: Callable[[], int], error: OSError) -> StorageError:
+    """What a failed write means. needed_bytes: of this write, 0 where unknown; free_bytes: asked where it matters."""
     if error.errno not in _DISK_FULL:
         reason = f"{name} cannot be written: {error.strerror}; nothing was published, check the folder and its disk"
         return storage_error(error.errno, reason)
     needed = f"{needed_bytes:,} more bytes were needed" if needed_bytes else "more room was needed"
     return storage_error(
         error.errno,
-        f"the disk is full: {name} cannot be written ({needed}, {_free(files)} free); nothing was published, "
+        f"the disk is full: {name} cannot be written ({needed}, {_shown(free_bytes)} free); nothing was published, "
         "free some room or choose another disk and run again",
     )
 
 
-def _free(files: Files) -> str:
+def _shown(free_bytes: Callable[[], int]) -> str:
     try:
-        return f"{files.free_bytes():,} bytes"
+        return f"{free_bytes():,} bytes"
     except OSError:
         return "an unknown amount"

@@ -36,7 +36,8 @@ def every_result(backend: CpuBackend) -> list[np.ndarray]:
         results.append(backend.maxsim_quantized(store, queries, query_offsets, ranges, "fast"))
         results.append(backend.maxsim_quantized(store, queries, query_offsets, ranges, "exact"))
         table = backend.centroid_scores(store, queries)
-        results.append(table.to_array())
+        results += [table.to_array(), *backend.best_centroids(store, table, 3)]
+        results.append(backend.inner_products(decoded[:300], queries))
         ids, scores = backend.nearest_centroids(queries, codec.centroids, 5)
         frontier = scores[:, -1].copy()
         lists, found = backend.accumulate_postings(store, ids, scores, frontier, query_offsets, 40)
