@@ -12,8 +12,8 @@ BLAS whose threads must wake), numpy's BLAS threads, which went on spinning on t
 after they had rotated the query (45 % of the processor time), and fp32 scores for twice as many documents as need be.
 Without these, 320 instead of 512 documents, and fixed-length loops: 4 ms at 2 bits where the machine is left alone.
 
-Machines at hand are shared, and a Python loop that does nothing else takes between 10 and 20 ms there from one second to
-the next. `undisturbed_median` is therefore given beside the plain median: over queries, of the fastest run of each.
+Machines at hand are shared: a Python loop that does nothing else takes 10 to 20 ms, changing from second to second.
+`undisturbed_median` is therefore given beside the plain median: over queries, of the fastest run of each.
 """
 
 from __future__ import annotations

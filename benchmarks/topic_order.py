@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def main() -> None:
         "shuffled": np.random.default_rng(arguments.seed).permutation(len(documents)),
         "sorted_by_topic": np.argsort(topics, kind="stable"),
     }
-    figures = {}
+    figures: dict[str, Any] = {}
     for name, order in orders.items():
         recalls = _recalls(collection.document_ids, documents, queries, truth, order, arguments)
         figures[name] = {"recall_at_10_exact": recalls[0], "recall_at_10_default": recalls[1]}
