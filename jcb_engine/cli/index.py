@@ -138,8 +138,6 @@ def _source_and_index(source: str | None, index: str | None, format_name: str | 
         raise InputError("build needs a source and an index: jcb-index build SOURCE INDEX")
     if index is None:
         raise InputError(f"build needs a folder for the index: jcb-index build {source} INDEX")
-    if "\0" in index:
-        raise InputError("the path of the index has a NUL character in it, which no file system can hold")
     return source, index
 
 

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from jcb_engine.errors import InputError
+
 CHUNK_BYTES = 1 << 20
 
 # A name that hard links cannot give on this file system (FAT, some FUSE and network mounts).
@@ -121,6 +123,8 @@ class LocalFiles:
     """Files in a folder of a POSIX file system."""
 
     def __init__(self, root: str | Path) -> None:
+        if "\0" in os.fspath(root):
+            raise InputError(f"the path {os.fspath(root)!r} has a NUL character in it, which no file system can hold")
         self.root = Path(os.path.abspath(root))  # SQLite and mappings must not depend on the working directory
 
     def make_root(self) -> None:

@@ -212,6 +212,9 @@ def test_paths_that_hold_no_index_say_which_way(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(NotAnIndexError):
         Searcher.open(tmp_path)
+    for open_index in (Searcher.open, lambda path: IndexWriter.create(path, dim=4)):
+        with pytest.raises(InputError, match="NUL character"):
+            open_index("a\0b")
 
 
 def test_another_encoder_than_the_index_has_is_refused(tmp_path: Path) -> None:
