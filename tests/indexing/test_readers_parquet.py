@@ -81,6 +81,7 @@ def test_times_finer_than_a_microsecond_are_cut_to_it(tmp_path: Path) -> None:
         "at": pa.array([1_500_000_001, None], moment),
         "zoned": pa.array([1_500_000_001, None], pa.timestamp("ns", tz="+01:00")),
         "time": pa.array([1_500_000_001, None], pa.time64("ns")),
+        "duration": pa.array([1_500_000_001, None], pa.duration("ns")),
         "list": pa.array([[1_500_000_001], None], pa.list_(moment)),
         "nested": pa.array([{"at": 1_500_000_001}, None], pa.struct([("at", moment)])),
     }
@@ -90,6 +91,7 @@ def test_times_finer_than_a_microsecond_are_cut_to_it(tmp_path: Path) -> None:
         "at": "1970-01-01T00:00:01.500000",
         "zoned": "1970-01-01T01:00:01.500000+01:00",
         "time": "00:00:01.500000",
+        "duration": 1.5,
         "list": ["1970-01-01T00:00:01.500000"],
         "nested": {"at": "1970-01-01T00:00:01.500000"},
     }

@@ -22,7 +22,7 @@ def read_parquet(source: str, fields: Fields, on_bad: OnBad) -> Iterator[SourceD
     """Documents of a Parquet file, one per row; places count rows from 1.
 
     Dates and times in metadata become ISO 8601 strings, to the microsecond, those of a time zone that is unknown here
-    in UTC; decimals become strings, a missing number (NaN) null.
+    in UTC; durations become seconds, decimals strings, a missing number (NaN) null.
     Raises InputError for a file that is not Parquet, breaks off, or whose columns lack the id or the text.
     """
     if source == STDIN:
@@ -106,6 +106,8 @@ def _convertible_type(pyarrow: Any, type_: Any) -> Any:
     if types.is_timestamp(type_):
         unit = "us" if type_.unit == "ns" else type_.unit
         return pyarrow.timestamp(unit, tz=_known_zone(pyarrow, type_.tz))
+    if types.is_duration(type_):
+        return pyarrow.duration("us" if type_.unit == "ns" else type_.unit)
     if types.is_time64(type_):
         return pyarrow.time64("us")
     if types.is_list(type_) or types.is_large_list(type_):
@@ -135,6 +137,8 @@ def _plain(value: object) -> object:
     """A value of Arrow as one of JSON where there is a customary form; else as it is."""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
     if isinstance(value, decimal.Decimal | uuid.UUID):
         return str(value)
     if isinstance(value, float) and math.isnan(value):
