@@ -203,3 +203,40 @@ def test_stanfords_layout_is_loaded_with_its_projection_and_markers(tmp_path: Pa
     expected = torch.nn.functional.normalize(hidden @ projection.T, dim=1).numpy()
     assert not set(string.punctuation) & {token.text for token in tokens}
     np.testing.assert_allclose(encoder.encode_document(["the car, fast."])[0], expected, atol=1e-5)
+
+
+def test_pylates_layout_is_loaded_with_its_projection_and_prefixes(tmp_path: Path) -> None:
+    model = save_backbone(tmp_path)
+    projection = torch.randn(DIM, 32)
+    (tmp_path / "1_Dense").mkdir()
+    save_file({"linear.weight": projection}, tmp_path / "1_Dense" / "model.safetensors", {"format": "pt"})
+    files = {
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
+        ],
+        "sentence_bert_config.json": {"max_seq_length": 23, "do_lower_case": False},
+        "1_Dense/config.json": {
+            "in_features": 32, "out_features": DIM, "bias": False,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        },
+        "config_sentence_transformers.json": {
+            "model_type": "ColBERT", "query_prefix": "[unused0]", "document_prefix": "[unused1]", "query_length": 10,
+            "document_length": 20, "attend_to_expansion_tokens": False, "skiplist_words": list(string.punctuation),
+            "similarity_fn_name": "MaxSim", "__version__": {"sentence_transformers": "4.0.2"},
+        },
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    encoder = Encoder(tmp_path)
+    assert (encoder.dim, encoder.record.query_length, encoder.record.document_length) == (DIM, 10, 20)
+    assert encoder.record.query_expansion is True
+    tokens = encoder.document_tokens("the car, fast.")
+    assert tokens is not None
+    assert [token.text for token in tokens] == ["[CLS]", "[unused1]", "the", "car", "fast", "[SEP]"]
+    assert encoder.encode_query(["the car"])[0].shape == (10, DIM)
+    ids = tokenizer().convert_tokens_to_ids(["[CLS]", "[unused1]", "the", "car", ",", "fast", ".", "[SEP]"])
+    with torch.inference_mode():
+        hidden = model.eval()(torch.tensor([ids])).last_hidden_state[0][[0, 1, 2, 3, 5, 7]]
+    expected = torch.nn.functional.normalize(hidden @ projection.T, dim=1).numpy()
+    np.testing.assert_allclose(encoder.encode_document(["the car, fast."])[0], expected, atol=1e-5)
