@@ -32,6 +32,7 @@ from benchmarks.harness import Times, timed, write_result
 from benchmarks.plaid_codec import plaid_decoded
 from jcb_engine import IndexWriter, RaggedEmbeddings, Searcher
 from jcb_engine.codec import CentroidAssigner
+from jcb_engine.kernels import select
 from jcb_engine.search.stored_vectors import load_codec
 from jcb_engine.storage import Snapshot
 
@@ -143,7 +144,7 @@ def _plaid_recall(
         codec = load_codec(snapshot)
         rotation = codec.rotation if codec.rotation is not None else np.eye(codec.dim, dtype=np.float32)
         centroids = np.ascontiguousarray(codec.arrays.centroids @ rotation.T)
-    ids = CentroidAssigner(centroids).assign(documents.values)
+    ids = CentroidAssigner(centroids).assign(documents.values, select())
     decoded = plaid_decoded(documents.values, centroids, ids, nbits, seed)
     scores = exact_scores(queries, RaggedEmbeddings(decoded, documents.offsets))
     return overlap([list(best(row, collection.document_ids, K)) for row in scores], wanted)

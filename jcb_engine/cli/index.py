@@ -136,7 +136,7 @@ def _source_and_index(source: str | None, index: str | None, format_name: str | 
         source, index = PYTHON_DOCS, source
     if source is None:
         raise InputError("build needs a source and an index: jcb-index build SOURCE INDEX")
-    if index is None:
+    if not index:
         raise InputError(f"build needs a folder for the index: jcb-index build {source} INDEX")
     return source, index
 

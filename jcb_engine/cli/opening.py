@@ -15,9 +15,6 @@ from jcb_engine.storage import Snapshot
 if TYPE_CHECKING:
     from jcb_engine.search import Searcher
 
-# What loading would import on the way: imported before, so that the timings tell the two apart.
-_HEAVY_MODULES = ("torch", "faiss")
-
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -40,10 +37,12 @@ class Opened:
 
 def opened(opening: Opening) -> Opened:
     """Open the index and load its encoder. Raises the errors of opening before anything heavy is imported."""
-    Snapshot.open(opening.path).close()
+    with Snapshot.open(opening.path) as snapshot:
+        needs_faiss = snapshot.manifest.settings.get("faiss_factory", "Flat") != "Flat"
     from jcb_engine.search import Searcher
 
-    for module in _HEAVY_MODULES:
+    # What loading would import on the way: imported before, so that the timings tell the two apart.
+    for module in ("torch", "faiss") if needs_faiss else ("torch",):
         # whether one is needed, and which extra brings it, is for those to say who use it
         with suppress(ImportError):
             import_module(module)

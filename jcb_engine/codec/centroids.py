@@ -1,4 +1,4 @@
-"""K-means centroids over a bounded sample, and the assignment of tokens to them. FAISS does the arithmetic."""
+"""K-means centroids over a bounded sample, by FAISS, and the assignment of tokens to them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jcb_engine.errors import InputError, MissingDependencyError
+from jcb_engine.kernels import Backend
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
 # Above this, flat k-means on a CPU takes hours: cost grows with sample x centroids, and both grow with the corpus.
@@ -64,7 +65,9 @@ def _kmeans(sample: Float32Array, count: int, seed: int) -> Float32Array:
 def _two_level(sample: Float32Array, count: int, seed: int) -> Float32Array:
     """About sqrt(count) coarse clusters, then k-means inside each with a share of `count` by its size."""
     coarse = _kmeans(sample, 2 ** round(math.log2(count) / 2), seed)
-    cluster_of_row = CentroidAssigner(coarse).assign(sample)
+    nearest = import_faiss().IndexFlatL2(sample.shape[1])
+    nearest.add(coarse)
+    cluster_of_row = nearest.search(np.ascontiguousarray(sample), 1)[1][:, 0]
     sizes = np.bincount(cluster_of_row, minlength=len(coarse))
     fine = [
         _kmeans(sample[cluster_of_row == cluster], int(share), seed + 1 + int(cluster))
@@ -86,27 +89,42 @@ def _shares(sizes: Int64Array, count: int) -> Int64Array:
 
 
 class CentroidAssigner:
-    """Finds the nearest centroid (smallest L2 distance) of token vectors."""
+    """Finds the nearest centroid (smallest L2 distance) of token vectors.
+
+    Up to TWO_LEVEL_ABOVE centroids all are compared, by the backend: |v - c|**2 is least where <v, c> - |c|**2 / 2 is
+    largest, a product of vectors with one dimension more. Such a product does not depend on its neighbours in the
+    matrix, so equal vectors get equal ids, which a BLAS does not promise; and it is twice as fast as FAISS here.
+    """
 
     def __init__(self, centroids: Float32Array) -> None:
-        faiss = import_faiss()
-        dim = centroids.shape[1]
+        self._columns: Float32Array | None = None
         if len(centroids) <= TWO_LEVEL_ABOVE:
-            self._index = faiss.IndexFlatL2(dim)
+            half_squares = -0.5 * np.square(centroids, dtype=np.float64).sum(axis=1, keepdims=True)
+            self._columns = np.concatenate([centroids, half_squares.astype(np.float32)], axis=1)
         else:
-            lists = 2 ** round(math.log2(len(centroids)) / 2)
-            self._quantizer = faiss.IndexFlatL2(dim)
-            self._index = faiss.IndexIVFFlat(self._quantizer, dim, lists)
-            self._index.cp.seed = 1
-            self._index.cp.min_points_per_centroid = 1
-            self._index.train(centroids)
-            self._index.nprobe = ASSIGNMENT_PROBES
-        self._index.add(np.ascontiguousarray(centroids))
+            self._index = _lists_of_centroids(centroids)
 
-    def assign(self, vectors: Float32Array) -> Uint32Array:
+    def assign(self, vectors: Float32Array, backend: Backend) -> Uint32Array:
         """Centroid ids [T] uint32 of vectors [T, D]."""
         if len(vectors) == 0:
             return np.zeros(0, dtype=np.uint32)
-        _, ids = self._index.search(np.ascontiguousarray(vectors), 1)
+        if self._columns is not None:
+            rows = np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1, dtype=np.float32)
+            ids, _ = backend.nearest_centroids(rows, self._columns, 1)
+        else:
+            _, ids = self._index.search(np.ascontiguousarray(vectors), 1)
         # An IVF probe may come back without a neighbour (-1) only for non-finite input, which is refused before.
         return np.asarray(ids[:, 0], dtype=np.uint32)
+
+
+def _lists_of_centroids(centroids: Float32Array) -> Any:
+    """A FAISS index that looks into a few of about sqrt(K) lists."""
+    faiss = import_faiss()
+    dim = centroids.shape[1]
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, 2 ** round(math.log2(len(centroids)) / 2))
+    index.cp.seed = 1
+    index.cp.min_points_per_centroid = 1
+    index.train(centroids)
+    index.nprobe = ASSIGNMENT_PROBES
+    index.add(np.ascontiguousarray(centroids))
+    return index

@@ -82,7 +82,7 @@ class ResidualCodec:
         _check_finite(vectors)
         near_one, exponents = _scaled_near_one(vectors)
         rotated = self.rotate(near_one, backend)
-        centroid_ids = self._assigner.assign(_unit(rotated))
+        centroid_ids = self._assigner.assign(_unit(rotated), backend)
         if self.is_raw:
             nothing = np.zeros(0, dtype=np.float16)
             return EncodedTokens(centroid_ids, self._raw(vectors), nothing, nothing)

@@ -36,7 +36,7 @@ def load_model(source: str | os.PathLike[str] | TokenEncoder, dim: int | None, a
     mini = _MINI.fullmatch(name) if isinstance(source, str) else None
     if mini:
         return _load_mini(dim, mini["version"], access)
-    folder = Path(name).expanduser()
+    folder = _expanded(name)
     if name and folder.is_dir():
         return _load_folder(folder, dim)
     if not isinstance(source, str) or not _HUB_NAME.fullmatch(name):
@@ -44,6 +44,14 @@ def load_model(source: str | os.PathLike[str] | TokenEncoder, dim: int | None, a
     if _JINA.fullmatch(name):
         raise EncoderError(_jina_message(name))
     return _load_multi_vector(fetch_folder(name, access), name, dim)
+
+
+def _expanded(name: str) -> Path:
+    """The path that a name stands for, `~` as the home folder where there is one."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~user of a user who does not exist
+        return Path(name)
 
 
 def load_record(record: EncoderRecord, access: HubAccess) -> EncoderModel:

@@ -76,10 +76,15 @@ def read_json(path: Path, kind: Callable[[], Any]) -> Any:
 
 
 def weights_sha256(folder: Path) -> str:
-    """One hash of all files with weights, names included; safetensors alone where there are any."""
-    files = next((found for pattern in _WEIGHTS if (found := sorted(folder.rglob(pattern)))), [])
+    """One hash of all files with weights, names included; in each folder of safetensors alone where there are any."""
+    homes = sorted({file.parent for pattern in _WEIGHTS for file in folder.rglob(pattern)})
+    files = [file for home in homes for file in _weight_files(home)]
     names: Mapping[str, str] = {file.relative_to(folder).as_posix(): sha256_of_file(file) for file in files}
     return hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return next((found for pattern in _WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
 
 
 def tokenizer_sha256(folder: Path) -> str | None:

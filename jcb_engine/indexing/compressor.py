@@ -34,6 +34,7 @@ class SegmentCompressor:
         self._ids_dtype = np.dtype(ids_dtype)
         self._stored_ids = segment.array("centroid_ids", ids_dtype)
         self._raw_ids = ScratchFile(scratch / "raw-centroid-ids") if codec.is_raw else None
+        self._arrays = (self._doc_offsets, self._codes, self._sigmas, self._norms, self._stored_ids)
         self._tokens = 0
         self._documents = 0
         self._documents_with_vectors = 0
@@ -45,10 +46,13 @@ class SegmentCompressor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for array in (self._doc_offsets, self._codes, self._sigmas, self._norms, self._stored_ids):
-            array.close()
+        for array in self._arrays:
+            if kind is None:
+                array.close()
+            else:
+                array.abandon()
         if self._raw_ids is not None:
-            self._raw_ids.close()
+            self._raw_ids.abandon()
 
     def append(self, embeddings: RaggedEmbeddings) -> None:
         """Compress the next documents, in row order."""
@@ -70,7 +74,10 @@ class SegmentCompressor:
 
     def seal(self, codec_id: str) -> dict[str, JsonValue]:
         """Write the postings and seal the segment. Returns its statistics."""
-        self.__exit__(None, None, None)
+        for array in self._arrays:
+            array.close()
+        if self._raw_ids is not None:
+            self._raw_ids.close()
         postings = self._write_postings()
         statistics: dict[str, JsonValue] = {
             "documents_with_vectors": self._documents_with_vectors,

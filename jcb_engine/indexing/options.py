@@ -23,7 +23,8 @@ class IndexOptions:
     seed: of the sample, the rotation and k-means. The same input, seed and threads give the same bytes.
     max_ram_bytes: a quarter of it bounds the vectors that the codec is trained on; other memory is bounded by chunks of
         256 texts or 65,536 token vectors.
-    faiss_factory: factory string of the FAISS index over the centroids, made anew whenever the index is opened.
+    faiss_factory: how the centroids near a query token are found: "Flat" compares all; any other factory string of
+        FAISS names an index over the centroids, made anew whenever the index is opened.
     """
 
     nbits: int = DEFAULT_NBITS

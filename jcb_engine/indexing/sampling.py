@@ -71,8 +71,9 @@ class SampleFile:
         copy.close()
         return _float32(map_scratch(path, np.float32, vectors.shape, writable=True))
 
-    def close(self) -> None:
-        self._file.close()
+    def abandon(self) -> None:
+        """Let go of the file; what it holds is no longer needed."""
+        self._file.abandon()
 
 
 def _float32(mapped: AnyArray) -> Float32Array:

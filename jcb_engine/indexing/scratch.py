@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,11 @@ class ScratchFile:
 
     def close(self) -> None:
         with _writing(self.path, 0):
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file without finishing it: what a full disk has refused is refused again when it is flushed."""
+        with suppress(OSError):
             self._file.close()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jcb_engine.codec import ResidualCodec, default_centroid_count, train_codec
+from jcb_engine.codec.candidate_index import centroid_index
 from jcb_engine.codec.centroids import TOKENS_PER_CENTROID
 from jcb_engine.errors import InputError
 from jcb_engine.indexing.compressor import SegmentCompressor
@@ -44,6 +45,8 @@ def build_segment(
         progress.stage("sampling", None)
         rows = _draw_sample(source, sample, options, progress)
         codec = _train(source, sample, options, scratch, progress)
+        # An index that could not be opened must not replace one that can; and hours of compressing come next.
+        centroid_index(codec.arrays.centroids, options.faiss_factory)
         codec_arrays, properties = codec.to_stored()
         codec_id = transaction.write_codec(codec_arrays, properties)
         progress.stage("compressing", source.documents)
@@ -53,7 +56,7 @@ def build_segment(
                 progress.advance(len(chunk))
             statistics = compressor.seal(codec_id)
     finally:
-        sample.close()
+        sample.abandon()
     with_vectors = statistics["documents_with_vectors"]
     assert isinstance(with_vectors, int)
     return BuiltSegment(codec, len(rows), compressor.tokens, with_vectors)

@@ -55,12 +55,14 @@ class VectorSpool:
 
     def finish(self) -> None:
         """No more vectors: make the spool readable."""
-        self.close()
-        self._offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *self._lengths]))])
-
-    def close(self) -> None:
         self._values.close()
         self._exponents.close()
+        self._offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *self._lengths]))])
+
+    def abandon(self) -> None:
+        """Let go of the files; what they hold is no longer needed."""
+        self._values.abandon()
+        self._exponents.abandon()
 
     @property
     def lengths(self) -> Int64Array:

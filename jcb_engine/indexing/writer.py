@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from jcb_engine.codec.candidate_index import centroid_index, check_factory
+from jcb_engine.codec.candidate_index import check_factory
 from jcb_engine.encoder import Encoder
 from jcb_engine.errors import InputError
 from jcb_engine.indexing.options import DEFAULT_MAX_RAM_BYTES, DEFAULT_NBITS, IndexOptions
@@ -182,8 +182,6 @@ class IndexWriter:
         with self._segment.array("parents", np.uint32) as array:
             array.append(self._parents.ranks())
         built = build_segment(self._transaction, self._segment, source, self._options, select(), self.progress)
-        # An index that could not be opened must not replace one that can.
-        centroid_index(built.codec.arrays.centroids, self._options.faiss_factory)
         self.progress.stage("committing", None)
         record = None if self._encoder is None else self._encoder.record.to_json()
         settings = {"faiss_factory": self._options.faiss_factory}
@@ -218,7 +216,7 @@ class IndexWriter:
     def close(self) -> None:
         """Give up what was not committed."""
         if self._spool is not None:
-            self._spool.close()
+            self._spool.abandon()
         if self._state != "closed":
             self._state = "closed"
             self._transaction.discard()

@@ -262,7 +262,8 @@ def _own(store: Store) -> ReferenceStore:
 
 
 def _best(scores: torch.Tensor, count: int) -> tuple[Int64Array, Float32Array]:
-    """Ids and scores [rows, count] of the largest values of each row, the lower id first where they tie."""
+    """Ids and scores [rows, count] of the largest values of each row, the lower id first in a tie; NaN is -inf."""
+    scores = torch.where(scores.isnan(), -torch.inf, scores)
     best, ids = torch.sort(scores, dim=1, descending=True, stable=True)  # topk promises no order among equals
     return ids[:, :count].contiguous().numpy(), best[:, :count].contiguous().numpy()
 

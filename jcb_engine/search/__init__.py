@@ -1,4 +1,4 @@
-"""Queries -> hits: candidates through FAISS, exact MaxSim on the survivors."""
+"""Queries -> hits: candidates through their centroids, exact MaxSim on the survivors."""
 
 from jcb_engine.search.explain import Explanation, Match
 from jcb_engine.search.searcher import Searcher

@@ -13,6 +13,7 @@ from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
 Query: TypeAlias = str | AnyArray
 MOST_QUERY_TOKENS = 1_024  # what the kernels are made for
+_LARGEST_VALUE = 1e15  # sums of products with vectors of any sensible size stay far below the end of fp32
 
 
 class QueryVectors:
@@ -50,6 +51,8 @@ def _check_vectors(query: AnyArray, dim: int) -> None:
         raise InputError(f"the query has {len(query)} token vectors; 1 to {MOST_QUERY_TOKENS:,} are allowed")
     if not np.isfinite(query).all():
         raise InputError("the query vectors hold NaN or infinity; only finite values can be compared")
+    if (largest := float(np.abs(query).max())) > _LARGEST_VALUE:
+        raise InputError(f"the query vectors hold {largest:.3g}; at most {_LARGEST_VALUE:g} is allowed: normalise them")
 
 
 def encode_queries(queries: Sequence[Query], encoder: Encoder | None, dim: int) -> QueryVectors:

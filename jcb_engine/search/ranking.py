@@ -73,6 +73,8 @@ def _by_query(candidates: Candidates, scores: Float32Array) -> list[tuple[Uint32
 
 def _with_vectors(documents: Uint32Array, scores: Float32Array) -> Ranking:
     found = scores > -np.inf
+    if found.all():  # no copy for each of many queries that share one long list
+        return Ranking(documents, scores)
     return Ranking(documents[found], scores[found])
 
 
@@ -88,8 +90,7 @@ def _k_best(scored: Ranking, k: int, groups: Uint32Array | None) -> Int64Array:
 
 def _reaching(scores: Float32Array, threshold: float, known: Int64Array) -> Int64Array:
     """Places of scores that reach the threshold, those that are known left out."""
-    # In float64: a threshold rounded up to float32 would leave out a document that just reaches it.
-    reaching = scores >= np.float64(threshold)
+    reaching = scores >= threshold
     reaching[known] = False
     return np.flatnonzero(reaching)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jcb_engine.errors import InputError
@@ -173,9 +173,26 @@ def _metadata_json(document: Document) -> str:
         text = json.dumps(document.metadata, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"document {document.id!r}: metadata cannot be stored as JSON: {error}") from error
+    if (bad := _key_that_is_no_text(document.metadata)) is not None:
+        raise InputError(
+            f"document {document.id!r}: metadata has the key {bad[0]!r}; JSON takes text only, use {str(bad[0])!r}"
+        )
     if not text.startswith("{"):
         raise InputError(f"document {document.id!r}: metadata is not a mapping; expected names with JSON values")
     return text
+
+
+def _key_that_is_no_text(value: object) -> tuple[object] | None:
+    """A key that JSON would turn into text, in a tuple of one; None where there is none."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                return (key,)
+            if (bad := _key_that_is_no_text(part)) is not None:
+                return bad
+    elif isinstance(value, list | tuple):
+        return next((bad for part in value if (bad := _key_that_is_no_text(part)) is not None), None)
+    return None
 
 
 def _copy(files: Files, sealed: str, target: str) -> FileRecord:

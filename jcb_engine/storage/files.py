@@ -123,6 +123,8 @@ class LocalFiles:
     """Files in a folder of a POSIX file system."""
 
     def __init__(self, root: str | Path) -> None:
+        if not os.fspath(root):
+            raise InputError("the path of the index is empty; give the folder of the index")
         if "\0" in os.fspath(root):
             raise InputError(f"the path {os.fspath(root)!r} has a NUL character in it, which no file system can hold")
         self.root = Path(os.path.abspath(root))  # SQLite and mappings must not depend on the working directory

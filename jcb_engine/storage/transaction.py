@@ -55,6 +55,7 @@ class Transaction:
         Raises IndexExistsError (an index is there and `overwrite` is False), NotAnIndexError (the folder holds other
         things), IndexLockedError (another writer is at work), StorageError (the system refuses).
         """
+        creation_time()  # refuses now, not after hours of work, what it would refuse when the manifest is written
         seam = LocalFiles(path) if files is None else files
         _check_target(seam, overwrite)  # first: a folder of somebody else's gets no LOCK
         with writing(seam, ""):

@@ -7,6 +7,7 @@ from jcb_engine.codec import CentroidAssigner, centroids, default_centroid_count
 from jcb_engine.codec.candidate_index import centroid_index, check_factory
 from jcb_engine.codec.rotation import random_rotation
 from jcb_engine.errors import InputError
+from jcb_engine.kernels.reference import ReferenceBackend
 
 
 def points(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
@@ -49,7 +50,9 @@ def test_equal_vectors_do_not_break_training() -> None:
 def test_assignment_is_to_the_nearest_centroid() -> None:
     vectors, trained = points(500), points(40, seed=1)
     distances = ((vectors[:, None] - trained[None]) ** 2).sum(axis=2)
-    np.testing.assert_array_equal(CentroidAssigner(trained).assign(vectors), distances.argmin(axis=1))
+    np.testing.assert_array_equal(
+        CentroidAssigner(trained).assign(vectors, ReferenceBackend()), distances.argmin(axis=1)
+    )
 
 
 def test_two_levels_give_the_asked_number_and_nearly_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +62,7 @@ def test_two_levels_give_the_asked_number_and_nearly_the_nearest(monkeypatch: py
     assert trained.shape == (256, 8)
     assert np.isfinite(trained).all()
     distances = ((sample[:, None] - trained[None]) ** 2).sum(axis=2)
-    found = CentroidAssigner(trained).assign(sample)
+    found = CentroidAssigner(trained).assign(sample, ReferenceBackend())
     assert np.mean(found == distances.argmin(axis=1)) > 0.97
     flat = centroids._kmeans(sample, 256, 0)
     flat_error = ((sample[:, None] - flat[None]) ** 2).sum(axis=2).min(axis=1).mean()

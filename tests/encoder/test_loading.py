@@ -14,6 +14,7 @@ import pytest
 from jcb_engine.encoder import Encoder, mini_files
 from jcb_engine.encoder.hub import HubAccess
 from jcb_engine.encoder.mini_files import find_mini_files, package_folder
+from jcb_engine.encoder.model_files import weights_sha256
 from jcb_engine.errors import EncoderError, InputError, MissingDependencyError
 
 NOWHERE = HubAccess(local_files_only=True)
@@ -97,6 +98,25 @@ def test_a_version_of_mini_is_a_number(name: str) -> None:
 def test_what_is_neither_folder_nor_hub_name_says_what_loads(name: str) -> None:
     with pytest.raises(EncoderError, match=f"there is no model folder '{name}'; what loads is 'mini'"):
         Encoder(name)
+
+
+def test_the_hash_of_weights_sees_every_folder_whatever_their_formats(tmp_path: Path) -> None:
+    (tmp_path / "1_Dense").mkdir()
+    (tmp_path / "pytorch_model.bin").write_bytes(b"backbone")
+    (tmp_path / "1_Dense" / "model.safetensors").write_bytes(b"head")
+    hashes = {weights_sha256(tmp_path)}
+    (tmp_path / "pytorch_model.bin").write_bytes(b"another backbone")
+    hashes.add(weights_sha256(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"backbone")
+    hashes.add(weights_sha256(tmp_path))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"not read where there are safetensors")
+    hashes.add(weights_sha256(tmp_path))
+    assert len(hashes) == 3
+
+
+def test_the_home_of_nobody_is_no_folder() -> None:
+    with pytest.raises(EncoderError, match="there is no model folder '~nobody-of-that-name/x'"):
+        Encoder("~nobody-of-that-name/x")
 
 
 def test_a_path_is_never_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,3 +82,35 @@ def test_a_disk_that_fills_keeps_the_old_index(tmp_path: Path, limit: int) -> No
         assert searcher.version == before
     assert verify(path).problems == []
     assert not list((path / "staging").iterdir())
+
+
+SMALL_ADDS = """
+import sys
+import numpy as np
+from jcb_engine import IndexWriter
+from jcb_engine.errors import StorageError
+
+values = np.ones((30, 64), np.float32)
+try:
+    with IndexWriter.create(sys.argv[1], dim=64) as writer:
+        for number in range(400):
+            writer.add_vectors([str(number)], values, np.array([0, 30]))
+except StorageError as error:
+    assert "the disk is full" in str(error), error
+else:
+    raise SystemExit("the limit did not matter")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+with IndexWriter.create(sys.argv[1], dim=64) as writer:  # the lock is free again, in this very process
+    writer.add_vectors(["a"], values, np.array([0, 30]))
+"""
+
+
+def test_a_disk_that_fills_during_small_adds_frees_the_lock_and_leaves_nothing(tmp_path: Path) -> None:
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))\n"
+    command = [sys.executable, "-c", limit + SMALL_ADDS, str(tmp_path / "index")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert not list((tmp_path / "index" / "staging").iterdir())
+    with Searcher.open(tmp_path / "index") as searcher:
+        assert searcher.document_count == 1

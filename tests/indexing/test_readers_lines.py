@@ -262,9 +262,20 @@ def test_a_bad_row_is_reported_with_its_line_and_reading_goes_on(
 
 
 def test_a_quote_that_never_closes_is_reported_where_it_opens(write: Write) -> None:
-    ids, lines, reasons = bad_lines(write("corpus.csv", b'id,text\na,x\nb,"open\nc,y\n'))
+    ids, lines, reasons = bad_lines(write("corpus.csv", b'id,text\na,x\nb,"open\n'))
     assert (ids, lines) == (["a"], [3])
     assert "unexpected end of data" in reasons
+
+
+def test_a_quote_that_takes_the_rest_of_the_file_with_it_is_no_single_bad_record(write: Write) -> None:
+    with pytest.raises(InputError, match=r"corpus\.csv:3: not a row: .* not closed before the end of the file, line 5"):
+        bad_lines(write("corpus.csv", b'id,text\na,x\nb,"open\nc,y\nd,z\n'))
+
+
+def test_a_bad_row_of_several_lines_says_which(write: Write) -> None:
+    ids, lines, reasons = bad_lines(write("corpus.csv", b'id,text\na,"x\ny\nz" and more\nlast,y\n'))
+    assert (ids, lines) == (["last"], [2])
+    assert "in lines 2 to 4" in reasons
 
 
 @pytest.mark.parametrize(

@@ -61,4 +61,4 @@ def test_vectors_that_cannot_be_are_refused(
     spool = VectorSpool(tmp_path, 5)
     with pytest.raises(InputError, match=message):
         spool.append(values, np.array(offsets))
-    spool.close()
+    spool.abandon()

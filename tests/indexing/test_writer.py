@@ -201,6 +201,15 @@ def test_an_index_that_could_not_be_opened_is_not_published(tmp_path: Path) -> N
         assert searcher.version == 1
 
 
+def test_a_time_that_is_none_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(InputError, match="SOURCE_DATE_EPOCH"):
+        IndexWriter.create(tmp_path / "index", dim=4)
+    assert not (tmp_path / "index").exists()
+
+
 def test_a_target_that_cannot_be_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("mine")

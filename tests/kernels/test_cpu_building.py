@@ -92,6 +92,12 @@ def test_products_that_are_not_numbers_come_last(backend: CpuBackend) -> None:
     ids, scores = backend.nearest_centroids(np.ones((1, 1), np.float32), centroids, 3)
     np.testing.assert_array_equal(ids, [[2, 1, 0]])
     np.testing.assert_array_equal(scores, [[2.0, 1.0, -np.inf]])
+    for any_backend in (backend, ReferenceBackend()):
+        store = any_backend.prepare(CodecArrays(1, 2, centroids, *gaussian_levels(2)), [])
+        table = any_backend.centroid_scores(store, np.ones((1, 1), np.float32))
+        picked = any_backend.best_centroids(store, table, 3)
+        np.testing.assert_array_equal(picked[0], ids)
+        np.testing.assert_array_equal(picked[1], scores)
 
 
 @pytest.mark.parametrize("count", [0, -1, 6])

@@ -1,5 +1,6 @@
 """What Searcher promises: exact means exact, k means k, answers do not depend on how they were asked for."""
 
+import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -106,14 +107,29 @@ def test_many_threads_get_the_answers_of_one(searcher: Searcher) -> None:
 
 def test_ties_are_ordered_by_id_bytewise_also_at_the_cut(tmp_path: Path) -> None:
     names = ["b", "a", "Z", "é", "aa", "10", "9"]
-    # As they are: compression may round two equal vectors apart, when their neighbours in a matrix product differ.
-    with IndexWriter.create(tmp_path / "index", encoder=HashingEncoder(), nbits=16) as writer:
+    with IndexWriter.create(tmp_path / "index", encoder=HashingEncoder()) as writer:
         writer.add(Document(id=name, text="same words") for name in names)
     with Searcher.open(tmp_path / "index", encoder=HashingEncoder()) as searcher:
         expected = sorted(names, key=str.encode)
         for k in range(1, 8):
             assert [hit.id for hit in searcher.search("words", k=k)] == expected[:k]
             assert [hit.id for hit in searcher.search("words", k=k, exact=True)] == expected[:k]
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8, 16])
+def test_equal_documents_have_equal_scores_wherever_they_stand(tmp_path: Path, nbits: int) -> None:
+    vectors, offsets = random_embeddings(401, DIM, seed=3)
+    rows = [vectors[first:last] for first, last in itertools.pairwise(offsets)]
+    same = query_vectors(7, seed=9)
+    # every other document is the same: k-means makes nearly equal centroids of so many equal vectors
+    documents = [same if number % 2 else rows[number // 2] for number in range(800)]
+    with IndexWriter.create(tmp_path / "index", dim=DIM, nbits=nbits) as writer:
+        ids = [f"{number:03}" for number in range(800)]
+        writer.add_vectors(ids, np.concatenate(documents), np.cumsum([0, *map(len, documents)]))
+    with Searcher.open(tmp_path / "index") as searcher:
+        hits = searcher.search(same, k=400, exact=True)
+    assert [hit.id for hit in hits] == ids[1::2]
+    assert len({hit.score for hit in hits}) == 1
 
 
 def test_by_parent_gives_unique_parents_each_with_its_best_passage(tmp_path: Path) -> None:
@@ -178,6 +194,7 @@ def test_explanations_add_up_to_the_score(tmp_path: Path) -> None:
         (np.zeros((0, 32), np.float32), "0 token vectors; 1 to 1,024 are allowed"),
         (np.zeros((1025, 32), np.float32), "1025 token vectors"),
         (np.full((2, 32), np.nan, np.float32), "NaN or infinity"),
+        (np.full((2, 32), -3e38, np.float32), r"hold 3e\+38; at most 1e\+15 is allowed: normalise them"),
         (np.zeros((2, 32), np.int64), "int64; expected floating point"),
         (None, "got NoneType"),
         ("text", "made from vectors and names no encoder"),

@@ -128,6 +128,8 @@ def test_an_id_that_came_before_names_its_first_row_and_changes_nothing(tmp_path
         (Document(id="a", text=None), "text is a NoneType"),  # type: ignore[arg-type]
         (Document(id="a", text="", metadata={"x": float("nan")}), "metadata cannot be stored as JSON"),
         (Document(id="a", text="", metadata={"x": {1, 2}}), "metadata cannot be stored as JSON"),  # type: ignore[dict-item]
+        (Document(id="a", text="", metadata={1: "x"}), "metadata has the key 1; JSON takes text only, use '1'"),  # type: ignore[dict-item]
+        (Document(id="a", text="", metadata={"x": [{None: 1}]}), "metadata has the key None"),  # type: ignore[dict-item]
         (Document(id="a", text="", metadata=["x"]), "metadata is not a mapping"),  # type: ignore[arg-type]
         (Document(id="a", text="", position=-1), "position -1"),
         (Document(id="a", text="", position=2**63), "position 9223372036854775808"),

@@ -30,7 +30,7 @@ class PreparedQueries {
 };
 
 // queries: [Q, D] fp32 in the rotated basis; query_offsets: [queries + 1].
-// centroid_scores: [K, Q] fp32, row per centroid (Q = all query tokens of the call), computed by centroid_scores.h.
+// centroid_scores: [K, Q] fp32, row per centroid (Q = all query tokens of the call), computed by inner_products of centroids.h.
 // May be null for error_bound() alone. The pointers must outlive the object.
 using PrepareQueriesFunction = std::unique_ptr<PreparedQueries> (*)(const CodecView& codec, const float* queries,
                                                                     const int64_t* query_offsets, int64_t query_count,

@@ -71,6 +71,7 @@ class _Table:
         self.name = place_name(source)
         self._source = source
         self._broken: list[BadRecord] = []
+        self._exhausted = False
         if comma:
             self._parser = csv.reader(self._lines(), strict=True)
         else:
@@ -85,7 +86,9 @@ class _Table:
             except StopIteration:
                 return
             except csv.Error as error:
-                self._broken.append(BadRecord(f"{self.name}:{line}", f"not a row: {error}"))
+                self._refuse_open_quote(line, error)
+                spans = f", in lines {line} to {self._parser.line_num}" if self._parser.line_num > line else ""
+                self._broken.append(BadRecord(f"{self.name}:{line}", f"not a row: {error}{spans}"))
                 values = []
             if self._broken:
                 record = self._broken[0]
@@ -93,6 +96,14 @@ class _Table:
                 on_bad(record)
             elif values:
                 yield line, values
+
+    def _refuse_open_quote(self, line: int, error: csv.Error) -> None:
+        """A quote that is never closed has taken all the rest of the file with it: that is no single bad record."""
+        if self._exhausted and self._parser.line_num > line:
+            raise InputError(
+                f"{self.name}:{line}: not a row: {error}. A quote opened in it is not closed before the end of the "
+                f"file, line {self._parser.line_num}; close it, or save the table as TSV"
+            ) from error
 
     def _lines(self) -> Iterator[str]:
         for number, line in numbered_lines(self._source):
@@ -102,6 +113,7 @@ class _Table:
                 self._broken.append(BadRecord(f"{self.name}:{number}", decode_reason(error)))
                 # still given to the parser, which has to see the quotes to find where the row ends
                 yield line.decode(errors="replace")
+        self._exhausted = True
 
 
 def _allow_long_fields() -> None:
