@@ -139,11 +139,15 @@ def check_ragged(values: AnyArray, offsets: AnyArray) -> None:
         raise InputError(f"vectors have shape {values.shape}; expected [tokens, dim]")
     if offsets.ndim != 1 or len(offsets) == 0:
         raise InputError(f"offsets have shape {offsets.shape}; expected [texts + 1]")
-    if offsets[0] != 0 or offsets[-1] != len(values) or np.any(np.diff(offsets.astype(np.int64)) < 0):
+    if offsets[0] != 0 or offsets[-1] != len(values):
         raise InputError(
             f"offsets must rise from 0 to the number of tokens ({len(values)}); "
             f"they start at {offsets[0]} and end at {offsets[-1]}"
         )
+    falls = np.flatnonzero(np.diff(offsets.astype(np.int64)) < 0)
+    if len(falls):
+        place = int(falls[0])
+        raise InputError(f"offsets must rise; offset {place} is {offsets[place]} and the next one {offsets[place + 1]}")
 
 
 @runtime_checkable

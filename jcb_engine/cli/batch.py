@@ -18,6 +18,7 @@ from jcb_engine.cli.queries import BatchQuery, check_run_word, read_queries
 from jcb_engine.cli.running import warn
 from jcb_engine.cli.trec_run import run_lines
 from jcb_engine.errors import InputError, JcbError
+from jcb_engine.indexing.readers.streams import STDIN
 from jcb_engine.search import Searcher
 
 # Queries encoded and searched together: enough to share the work, few enough for output to come early.
@@ -40,6 +41,7 @@ class BatchRequest:
 def batch(request: BatchRequest) -> None:
     """Search for every query and write the run. All queries are read, and refused if need be, before the first."""
     check_run_word(request.tag, "--tag", "choose one word")
+    _check_output(request)
     queries = read_queries(request.queries, request.format)
     searcher = opened(request.opening).searcher
     cut = 0
@@ -48,6 +50,18 @@ def batch(request: BatchRequest) -> None:
             cut += _write(searcher, queries[start : start + _QUERIES_AT_ONCE], request, out)
     if cut:
         warn(f"{count_text(cut, 'query', 'queries')} longer than the encoder takes, cut")
+
+
+def _check_output(request: BatchRequest) -> None:
+    """Raise InputError where the run would take the place of the queries."""
+    if request.output is None or request.queries == STDIN:
+        return
+    try:
+        same = os.path.samefile(request.output, request.queries)
+    except (OSError, ValueError):  # one is not there, or can not be: others say so
+        return
+    if same:
+        raise InputError(f"--output is {request.output}, the file of the queries; choose another")
 
 
 def _write(searcher: Searcher, queries: list[BatchQuery], request: BatchRequest, out: TextIO) -> int:

@@ -38,6 +38,11 @@ def read_queries(source: str, format_name: str | None) -> list[BatchQuery]:
     for number, line in chain([first], lines):
         place = f"{place_name(source)}:{number}"
         try:
+            if parse is _from_line and format_name is None and b"\t" in line:
+                raise UnusableRecordError(
+                    "has a tab, and the first line has none: say what the lines are, --from tsv (id<TAB>text) or "
+                    "--from lines"
+                )
             query = parse(number, line)
         except UnusableRecordError as error:
             raise InputError(f"{place}: {error}") from None

@@ -34,10 +34,9 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
     except JcbError as error:
         return _failed(str(error), error.exit_code)
     except _UsageError as error:
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _failed(f"{message.rstrip('.?')}; see {name} --help", USAGE_ERROR)
+        return _failed(_usage_message(error, name), USAGE_ERROR)
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        return _failed_with("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _pipe_closed()
     except OSError as error:
@@ -51,7 +50,17 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> 
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         return _pipe_closed()
+    if result == INTERRUPTED:  # typer's own answer to an interrupt
+        return _failed_with("interrupted", INTERRUPTED)
     return result if isinstance(result, int) else 0
+
+
+def _usage_message(error: Exception, name: str) -> str:
+    """What was wrong with the arguments, and the help of the very command."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    dash = "; a text that begins with a dash goes behind --" if message.startswith("No such option") else ""
+    return f"{message.rstrip('.?')}{dash}; see {name if context is None else context.command_path} --help"
 
 
 def warn(message: str) -> None:
@@ -60,7 +69,11 @@ def warn(message: str) -> None:
 
 
 def _failed(message: str, exit_code: int) -> int:
-    print(f"error: {_one_line(message)}", file=sys.stderr)
+    return _failed_with(f"error: {_one_line(message)}", exit_code)
+
+
+def _failed_with(line: str, exit_code: int) -> int:
+    print(line, file=sys.stderr)
     return exit_code
 
 

@@ -54,8 +54,7 @@ def _query(
 ) -> None:
     """Print the best documents for a question."""
     _check_k(k)
-    if not text.strip():
-        raise InputError("the query is blank; it needs at least one word")
+    _check_text(text)
     if by not in (None, "parent"):
         raise InputError(f"--by is '{by}'; it can be parent, or left out")
 
@@ -101,6 +100,18 @@ def _batch(
 
     opening = _opening(index, model, backend, threads)
     batch(BatchRequest(opening, queries, k, output, tag, format_name, exact))
+
+
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise InputError("the query is blank; it needs at least one word")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes that are not UTF-8 come in as half surrogate pairs
+        byte = ord(text[error.start]) & 0xFF
+        raise InputError(
+            f"the query is not UTF-8: byte 0x{byte:02x} at position {error.start}; check the encoding of the terminal"
+        ) from None
 
 
 def _check_k(k: int) -> None:

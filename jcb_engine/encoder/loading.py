@@ -69,9 +69,7 @@ def _load_mini(dim: int | None, version: str | None, access: HubAccess) -> Encod
     try:
         from jcb_engine.encoder.mini import MiniModel
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"'mini' needs the package {error.name}; install it with: pip install 'jcb-engine[mini]'"
-        ) from error
+        raise _missing(error, "'mini'", "mini") from error
     return MiniModel(dim, None if version is None else int(version), access)
 
 
@@ -86,10 +84,17 @@ def _load_multi_vector(folder: Path, hub_name: str | None, dim: int | None) -> E
     try:
         from jcb_engine.encoder.multi_vector import MultiVectorModel
     except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"'{hub_name or folder}' needs the package {error.name}; install it with: pip install 'jcb-engine[models]'"
-        ) from error
+        raise _missing(error, f"'{hub_name or folder}'", "models") from error
     return MultiVectorModel(folder, hub_name, dim)
+
+
+def _missing(error: ModuleNotFoundError, needing: str, extra: str) -> Exception:
+    """What to tell of a module that is not there: one of ours is a defect, not a missing extra."""
+    if error.name is None or error.name.partition(".")[0] == "jcb_engine":
+        return error
+    return MissingDependencyError(
+        f"{needing} needs the package {error.name}; install it with: pip install 'jcb-engine[{extra}]'"
+    )
 
 
 def _is_jina_colbert(config: Mapping[str, Any]) -> bool:

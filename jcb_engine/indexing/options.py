@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -34,6 +35,7 @@ class IndexOptions:
     faiss_factory: str = "Flat"
 
     def __post_init__(self) -> None:
+        _check_whole_numbers(self, ("nbits", "centroids", "seed", "max_ram_bytes"))
         if self.nbits not in BIT_WIDTHS:
             raise InputError(f"nbits is {self.nbits}; it must be one of {', '.join(map(str, BIT_WIDTHS))}")
         if self.centroids is not None and self.centroids < 1:
@@ -41,7 +43,9 @@ class IndexOptions:
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}; it must be 0 or more")
         if self.max_ram_bytes < _SMALLEST_RAM_BYTES:
-            raise InputError(f"max_ram is {self.max_ram_bytes} bytes; a build needs {_SMALLEST_RAM_BYTES} at least")
+            raise InputError(
+                f"max_ram is {self.max_ram_bytes:,} bytes; a build needs {_SMALLEST_RAM_BYTES >> 20} MiB at least"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,7 @@ class BuildOptions(IndexOptions):
 
     def __post_init__(self) -> None:
         IndexOptions.__post_init__(self)
+        _check_whole_numbers(self, ("split_tokens", "split_overlap"))
         if self.on_duplicate not in ("error", "skip", "last"):
             raise InputError(f"on_duplicate is {self.on_duplicate!r}; it must be error, skip or last")
         if self.split_tokens is not None and self.split_tokens < 1:
@@ -75,3 +80,11 @@ class BuildOptions(IndexOptions):
                 f"split_overlap is {self.split_overlap}; it must be 0 or more, and below split_tokens "
                 f"({self.split_tokens})"
             )
+
+
+def _check_whole_numbers(options: IndexOptions, names: Sequence[str]) -> None:
+    """Raise InputError unless these options are whole numbers, or left out."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise InputError(f"{name} is {value!r}, a {type(value).__name__}; it must be a whole number")

@@ -117,10 +117,11 @@ class IndexWriter:
         values, offsets = np.asarray(values), np.asarray(offsets)
         if not np.issubdtype(offsets.dtype, np.integer):
             raise InputError(f"offsets are {offsets.dtype}; expected whole numbers, one more than there are ids")
-        if isinstance(ids, str) or offsets.ndim != 1 or len(offsets) != len(ids) + 1:
+        if isinstance(ids, str):
+            raise InputError(f"ids is the text {ids!r}; expected a list of ids, such as [{ids!r}]")
+        if offsets.ndim != 1 or len(offsets) != len(ids) + 1:
             raise InputError(
-                f"{len(ids)} ids came with offsets of shape {list(offsets.shape)}; expected a list of ids, and "
-                f"[{len(ids) + 1}] offsets"
+                f"{len(ids)} ids came with offsets of shape {list(offsets.shape)}; expected [{len(ids) + 1}]"
             )
         if values.ndim != 2 or values.shape[1] < 1:
             raise InputError(f"vectors have shape {list(values.shape)}; expected [tokens, dim]")

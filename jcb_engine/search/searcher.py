@@ -134,8 +134,13 @@ class Searcher:
         settings = _checked_settings(k, by, probes, candidates)
         if not isinstance(queries, (list, tuple)):
             raise InputError(f"search_batch takes a list of queries, not {type(queries).__name__}; or use search")
-        for query in queries:
-            check_query(query, self.dim)
+        for number, query in enumerate(queries):
+            try:
+                check_query(query, self.dim)
+            except InputError as error:
+                if len(queries) == 1:
+                    raise
+                raise InputError(f"query {number} of the batch: {error}") from error
         if not queries:
             return []
         needs_encoder = any(isinstance(query, str) for query in queries)
@@ -172,7 +177,7 @@ class Searcher:
     ) -> list[tuple[Ranking, bool]]:
         count = len(offsets) - 1
         table = self._backend.centroid_scores(self._store, queries)
-        if exact:
+        if exact or settings.documents >= self._store.documents:  # then it is no more work, and nothing is missed
             return [
                 (ranking, True) for ranking in self._ranked(queries, offsets, table, self._everything(count), k, groups)
             ]
@@ -267,8 +272,8 @@ class Searcher:
             if self._encoder is None:
                 if self._record is None:
                     raise InputError(
-                        "this index was made from vectors and names no encoder: pass query vectors, or open it with "
-                        "encoder=..."
+                        "this index was made from vectors and names no encoder: pass query vectors, or name an encoder "
+                        "(encoder=..., --model)"
                     )
                 self._encoder = Encoder.from_record(self._record)
             return self._encoder

@@ -126,7 +126,7 @@ def map_array(files: Files, path: str, expected_size: int | None = None) -> AnyA
         mapped = files.map(path)
     name = str(files.real_path(path))
     if expected_size is not None and len(mapped) != expected_size:
-        raise CorruptIndexError(f"{name} has {len(mapped):,} bytes; the manifest says {expected_size:,}")
+        raise _damaged(f"{name} has {len(mapped):,} bytes; the manifest says {expected_size:,}")
     dtype, shape = _read_footer(mapped, name)
     return np.ndarray(shape, dtype=dtype, buffer=mapped)
 
@@ -139,23 +139,27 @@ def _pack_footer(dtype: np.dtype[np.generic], shape: tuple[int, ...], data_bytes
 def _read_footer(mapped: memoryview, name: str) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
     """Dtype and shape, checked against each other and against the file's size. All sums are unbounded integers."""
     if len(mapped) < _FOOTER.size:
-        raise CorruptIndexError(f"{name} has {len(mapped)} bytes; an array file has at least {_FOOTER.size}")
+        raise _damaged(f"{name} has {len(mapped)} bytes; an array file has at least {_FOOTER.size}")
     fields = _FOOTER.unpack(mapped[-_FOOTER.size :])
     magic, version, dtype_code, dimensions, reserved, rows, columns, data_bytes, reserved_end = fields
     if magic != MAGIC:
-        raise CorruptIndexError(f"{name}: footer magic is {magic!r}; expected {MAGIC!r}")
+        raise _damaged(f"{name}: footer magic is {magic!r}; expected {MAGIC!r}")
     if version != FOOTER_VERSION:
-        raise CorruptIndexError(f"{name}: footer version is {version}; expected {FOOTER_VERSION}")
+        raise _damaged(f"{name}: footer version is {version}; expected {FOOTER_VERSION}")
     if dtype_code not in DTYPE_CODES:
-        raise CorruptIndexError(f"{name}: footer dtype code is {dtype_code}; expected 1 to {max(DTYPE_CODES)}")
+        raise _damaged(f"{name}: footer dtype code is {dtype_code}; expected 1 to {max(DTYPE_CODES)}")
     if dimensions not in (1, 2) or (columns == 0) != (dimensions == 1) or reserved or reserved_end != _RESERVED:
-        raise CorruptIndexError(f"{name}: footer has {dimensions} dimensions, {columns} columns or reserved bytes set")
+        raise _damaged(f"{name}: footer has {dimensions} dimensions, {columns} columns or reserved bytes set")
     dtype = np.dtype(DTYPE_CODES[dtype_code])
     shape = (rows,) if dimensions == 1 else (rows, columns)
     padded = data_bytes + -data_bytes % ALIGNMENT
     if math.prod(shape) * dtype.itemsize != data_bytes or padded + _FOOTER.size != len(mapped):
-        raise CorruptIndexError(
+        raise _damaged(
             f"{name}: footer says {list(shape)} {dtype.name} in {data_bytes:,} bytes; "
             f"that does not fit a file of {len(mapped):,} bytes"
         )
     return dtype, shape
+
+
+def _damaged(what: str) -> CorruptIndexError:
+    return CorruptIndexError(f"{what}: the file is damaged; restore the index from a copy or build it again")

@@ -101,5 +101,8 @@ def _open_documents(files: Files, record: SegmentRecord) -> DocumentReader:
     with reading(files, path):
         size = files.size(path)
     if size != record.files[DOCUMENTS_NAME].size:
-        raise CorruptIndexError(f"{name} has {size:,} bytes; the manifest says {record.files[DOCUMENTS_NAME].size:,}")
+        raise CorruptIndexError(
+            f"{name} has {size:,} bytes; the manifest says {record.files[DOCUMENTS_NAME].size:,}: the file is damaged; "
+            "restore the index from a copy or build it again"
+        )
     return DocumentReader.open(name, record.documents, size)

@@ -206,7 +206,9 @@ def _check_target(files: Files, overwrite: bool) -> None:
     root = files.real_path("")
     if manifest_versions(names):
         if not overwrite:
-            raise IndexExistsError(f"there is an index at {root}; choose another path, or ask to overwrite it")
+            raise IndexExistsError(
+                f"there is an index at {root}; choose another path, or overwrite it (--overwrite, overwrite=True)"
+            )
         return
     foreign = foreign_names(names)
     if foreign:

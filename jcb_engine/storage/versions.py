@@ -30,7 +30,9 @@ def newest_version(files: Files) -> int:
         return versions[-1]
     root = files.real_path("")
     if names and not foreign_names(names):
-        raise NotAnIndexError(f"{root} holds no finished index, only what an unfinished build left; build it again")
+        raise NotAnIndexError(
+            f"{root} holds no finished index: a build is at work there, or one was stopped; wait, or build again"
+        )
     raise NotAnIndexError(f"{root} is not an index: it has no manifest; check the path, or build an index there")
 
 

@@ -109,7 +109,7 @@ def test_the_form_can_be_given(tmp_path: Path) -> None:
         (b"\n \n", "holds no query"),
         ("\u3000\n".encode(), "holds no query"),
         (b'{"id": "a", "text": "x", "m": ' + b"[" * 400 + b"]" * 400 + b"}\n", ":1: 'm' is nested too deeply"),
-        (b'{"id": "a", "body": "x"}\n', "rename the one that holds the text; a build can also"),
+        (b'{"id": "a", "body": "x"}\n', "rename the one that holds the text, or name it in a build"),
         (b'{"id": "a", "text": "x"}\n{"id": "b"}\n', ":2: no field 'text'"),
         (b'{"id": "a", "text": "x"}\nbroken\n', ":2: not JSON"),
         (b'{"id": "a", "text": " "}\n', ":1: query 'a' is blank"),
@@ -119,6 +119,7 @@ def test_the_form_can_be_given(tmp_path: Path) -> None:
         (b"\tx\n", ":1: query id '' is empty"),
         (b"a\tx\nb\t\n", ":2: query 'b' is blank"),
         (b"fine\ncaf\xe9\n", ":2: not UTF-8"),
+        (b"pets\nq2\tfoo bar\n", ":2: has a tab, and the first line has none: say what the lines are"),
     ],
 )
 def test_bad_queries_are_errors_with_their_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -126,6 +127,17 @@ def test_bad_queries_are_errors_with_their_line(tmp_path: Path, content: bytes, 
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_queries(str(path), None)
+
+
+def test_a_run_never_takes_the_place_of_its_queries(jcb_search: Command, built: Path, tmp_path: Path) -> None:
+    queries = tmp_path / "queries.tsv"
+    queries.write_text("q1\twild animals\n")
+    (tmp_path / "link").symlink_to(queries)
+    for output in (queries, tmp_path / "link"):
+        outcome = jcb_search("batch", built, queries, "--output", output)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "the file of the queries; choose another" in outcome.err
+    assert queries.read_text() == "q1\twild animals\n"
 
 
 def test_a_run_is_printed(jcb_search: Command, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:

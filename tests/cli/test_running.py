@@ -45,7 +45,7 @@ def raising(error: BaseException) -> Callable[[], None]:
     [
         (InputError("two\nlines\x1b[31m"), 2, "error: two lines [31m\n"),
         (CorruptIndexError("damaged"), 1, "error: damaged\n"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
         (typer.Exit(7), 7, ""),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_defect_keeps_its_traceback() -> None:
 def test_wrong_usage_is_one_line_that_points_to_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command(lambda: None), "jcb", ["--colour"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: No such option: --colour")
+    assert error.startswith("error: No such option: --colour; a text that begins with a dash goes behind --")
     assert error.endswith("; see jcb --help\n")
     assert error.count("\n") == 1
 

@@ -24,13 +24,13 @@ def test_hits_are_readable_in_eighty_columns_without_colours(jcb_search: Command
     assert lines[1] == "    about wild animals item"
     assert all(len(line) <= 80 for line in lines)
     assert "\x1b" not in outcome.out
-    assert re.fullmatch(r"3 hits in .* m?s: approximate, recall not measured; (cpu.*|reference)", lines[-1])
+    assert re.fullmatch(r"3 hits in .* m?s: exact; (cpu.*|reference)", lines[-1]), "so few are all scored"
 
 
 def test_json_has_hits_and_timings_by_name(jcb_search: Command, built: Path) -> None:
     answer = json.loads(jcb_search("query", built, "wild animals", "-k", 2, "--json").out)
     assert answer["query"] == "wild animals"
-    assert (answer["exact"], answer["recall"], answer["version"]) == (False, None, 1)
+    assert (answer["exact"], answer["recall"], answer["version"]) == (True, None, 1)
     first = answer["hits"][0]
     assert set(first) == {"id", "score", "rank", "text", "title", "metadata", "parent", "position"}
     assert (first["id"], first["rank"], first["metadata"]) == ("d1", 1, {"number": 1})
@@ -143,6 +143,26 @@ def test_an_index_of_vectors_asks_for_a_model(jcb_search: Command, cutting_model
 
 def hits(*found: Hit) -> Hits:
     return Hits(found, exact=True, recall=None, backend="reference", version=1)
+
+
+def test_an_approximate_answer_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    print_hits(Hits((), exact=False, recall=None, backend="reference", version=1), None, 0.001)
+    assert capsys.readouterr().out.endswith(": approximate, recall not measured; reference\n")
+
+
+def test_a_query_that_is_not_utf8_names_the_byte(jcb_search: Command, built: Path) -> None:
+    outcome = jcb_search("query", built, b"caf\xe9 pets".decode("utf-8", "surrogateescape"))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        "error: the query is not UTF-8: byte 0xe9 at position 3; check the encoding of the terminal\n"
+    )
+
+
+def test_wrong_usage_points_to_the_help_of_the_command(jcb_search: Command, built: Path) -> None:
+    outcome = jcb_search("query", built, "cat", "-k", "abc")
+    assert outcome.code == 2
+    assert outcome.err.endswith("; see jcb-search query --help\n")
+    assert jcb_search("query", built, "--", "-5 degrees").code == 0
 
 
 def test_long_texts_are_shortened_at_words_and_ids_are_not(capsys: pytest.CaptureFixture[str]) -> None:

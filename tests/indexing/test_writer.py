@@ -8,6 +8,7 @@ import pytest
 from jcb_engine import Document, Encoder, IndexWriter, Searcher
 from jcb_engine.errors import IndexExistsError, IndexNotFoundError, InputError, NotAnIndexError
 from jcb_engine.storage import Snapshot, verify
+from jcb_engine.types import check_ragged
 from tests.conftest import HashingEncoder, brute_force, random_embeddings
 
 DOCUMENTS = [
@@ -128,6 +129,9 @@ def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"nbits": 3}, "nbits is 3; it must be one of 1, 2, 4, 8, 16"),
+        ({"nbits": "4"}, "nbits is '4', a str; it must be a whole number"),
+        ({"nbits": True}, "nbits is True, a bool"),
+        ({"centroids": 2.5}, "centroids is 2.5, a float"),
         ({"dim": 0}, "dim is 0"),
         ({"centroids": 0}, "centroids is 0"),
         ({"seed": -1}, "seed is -1"),
@@ -248,3 +252,13 @@ def test_a_corpus_sorted_by_topic_trains_on_all_topics(tmp_path: Path) -> None:
         codec = snapshot.codec(codec_id)
         centroids = codec.array("centroids") @ codec.array("rotation").T
     assert set(centroids.argmax(axis=1).tolist()) == set(range(16))
+
+
+def test_offsets_and_ids_that_cannot_be_are_told_by_what_is_wrong_with_them(tmp_path: Path) -> None:
+    values = np.ones((12, 4), np.float32)
+    with IndexWriter.create(tmp_path / "index", dim=4) as writer:
+        with pytest.raises(InputError, match=r"offsets must rise; offset 1 is 9 and the next one 5"):
+            check_ragged(values, np.array([0, 9, 5, 12]))
+        with pytest.raises(InputError, match=r"ids is the text 'abc'; expected a list of ids, such as \['abc'\]"):
+            writer.add_vectors("abc", values, np.array([0, 3, 9, 12]))
+        writer.add_vectors(["a"], values, np.array([0, 12]))

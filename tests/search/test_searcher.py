@@ -295,6 +295,18 @@ def test_exact_batches_hold_a_bounded_number_of_scores(searcher: Searcher, monke
     assert [[hit.id for hit in hits] for hits in apart] == [[hit.id for hit in hits] for hits in together]
 
 
+def test_a_query_of_a_batch_that_cannot_be_is_named(searcher: Searcher) -> None:
+    with pytest.raises(InputError, match="query 1 of the batch: the query vectors hold NaN"):
+        searcher.search_batch([query_vectors(), np.full((2, DIM), np.nan, np.float32)])
+
+
+def test_a_search_that_scores_every_document_is_exact_and_says_so(searcher: Searcher) -> None:
+    assert not searcher.search(query_vectors(), candidates=DOCUMENTS - 1).exact
+    everything = searcher.search(query_vectors(), candidates=DOCUMENTS)
+    assert everything.exact
+    assert list(everything) == list(searcher.search(query_vectors(), exact=True))
+
+
 def test_k_may_be_any_whole_number(searcher: Searcher) -> None:
     with_vectors = len(searcher.search(query_vectors(), k=DOCUMENTS))
     assert len(searcher.search(query_vectors(), k=2**70)) == with_vectors

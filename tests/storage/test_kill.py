@@ -67,7 +67,7 @@ def test_a_first_build_that_is_killed_leaves_no_index_and_can_be_run_again(tmp_p
     )
     done = subprocess.run([sys.executable, "-c", script, str(index)], check=False)
     assert done.returncode == -signal.SIGKILL
-    with pytest.raises(NotAnIndexError, match="unfinished build"):
+    with pytest.raises(NotAnIndexError, match="no finished index"):
         Snapshot.open(index)
     assert commit_sample(index, 1, overwrite=False) == 1
     assert os.listdir(index / "staging") == []

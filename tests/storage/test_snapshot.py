@@ -111,7 +111,7 @@ def test_what_is_not_an_index_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(NotAnIndexError, match="no manifest"):
         Snapshot.open(tmp_path)
     Transaction.begin(tmp_path / "unfinished").discard()
-    with pytest.raises(NotAnIndexError, match="unfinished build"):
+    with pytest.raises(NotAnIndexError, match="no finished index"):
         Snapshot.open(tmp_path / "unfinished")
 
 

@@ -56,7 +56,7 @@ def _header(table: _Table, fields: Fields) -> list[str]:
     try:
         resolve_fields(fields, header)
     except UnusableRecordError as error:
-        raise InputError(f"{place}: the header row has {error}") from None
+        raise InputError(f"{place}: the header row has {error}; where the file has no header, add one") from None
     return header
 
 

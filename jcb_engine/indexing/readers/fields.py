@@ -33,8 +33,7 @@ def resolve_fields(fields: Fields, names: Sequence[str]) -> Fields:
             wanted = "'_id' or 'id'" if role == "id" and fields.id is None else repr(name)
             raise UnusableRecordError(
                 f"no field {wanted}; the fields here are {_listed(names)}; "
-                f"rename the one that holds the {role}; a build can also be told its name: --{role}-field or "
-                f"Fields({role}=...)"
+                f"rename the one that holds the {role}, or name it in a build: --{role}-field"
             )
     return Fields(id=id_name, title=title_name, text=text_name)
 
