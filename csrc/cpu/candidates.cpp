@@ -8,8 +8,9 @@
 namespace jcb {
 namespace {
 
-// About 5,000 tokens, a tenth of a millisecond: small enough to share out, large enough to hide the sharing.
-constexpr int64_t kDocumentsPerBlock = 32;
+// About 5,000 tokens, a tenth of a millisecond: small enough to share out, large enough to hide the sharing. Where there
+// are few documents, blocks are smaller, so that all threads get some; what a document scores depends on no other.
+constexpr int64_t kMostPerBlock = 32, kLeastPerBlock = 4, kBlocksWanted = 16;
 
 // Candidates `first`..`first + count` of one query, as numbers through the store, and where their scores begin.
 struct Block {
@@ -25,6 +26,7 @@ class Blocks {
   Blocks(int64_t query_count, const Candidates& candidates, float* scores)
       : candidates_(candidates), query_count_(query_count), scores_(scores) {
     if (candidates.are_lists()) {
+      size_blocks(candidates.list_offsets[query_count]);
       block_offsets_.push_back(0);
       for (int64_t q = 0; q < query_count; ++q) {
         const int64_t documents = candidates.list_offsets[q + 1] - candidates.list_offsets[q];
@@ -35,6 +37,7 @@ class Blocks {
       for (int64_t r = 0; r < candidates.range_count; ++r) {
         range_offsets_.push_back(range_offsets_.back() + candidates.ends[r] - candidates.starts[r]);
       }
+      size_blocks(range_offsets_.back() * query_count);
     }
   }
 
@@ -45,12 +48,12 @@ class Blocks {
   Block block(int64_t number) const {
     if (!candidates_.are_lists()) {
       const int64_t query = number % query_count_, total = range_offsets_.back();
-      const int64_t first = number / query_count_ * kDocumentsPerBlock;
-      return {query, first, std::min(kDocumentsPerBlock, total - first), scores_ + query * total + first};
+      const int64_t first = number / query_count_ * per_block_;
+      return {query, first, std::min(per_block_, total - first), scores_ + query * total + first};
     }
     const int64_t query = index_of(block_offsets_, number);
-    const int64_t first = candidates_.list_offsets[query] + (number - block_offsets_[query]) * kDocumentsPerBlock;
-    return {query, first, std::min(kDocumentsPerBlock, candidates_.list_offsets[query + 1] - first), scores_ + first};
+    const int64_t first = candidates_.list_offsets[query] + (number - block_offsets_[query]) * per_block_;
+    return {query, first, std::min(per_block_, candidates_.list_offsets[query + 1] - first), scores_ + first};
   }
 
   // The documents of a block, numbered through the store.
@@ -67,7 +70,11 @@ class Blocks {
   }
 
  private:
-  static int64_t blocks_of(int64_t documents) { return (documents + kDocumentsPerBlock - 1) / kDocumentsPerBlock; }
+  void size_blocks(int64_t documents) {
+    per_block_ = std::clamp(documents / kBlocksWanted, kLeastPerBlock, kMostPerBlock);
+  }
+
+  int64_t blocks_of(int64_t documents) const { return (documents + per_block_ - 1) / per_block_; }
 
   // The i with offsets[i] <= value < offsets[i + 1].
   static int64_t index_of(const std::vector<int64_t>& offsets, int64_t value) {
@@ -77,6 +84,7 @@ class Blocks {
   const Candidates& candidates_;
   int64_t query_count_;
   float* scores_;
+  int64_t per_block_ = kMostPerBlock;
   std::vector<int64_t> block_offsets_, range_offsets_;
 };
 
@@ -92,14 +100,14 @@ int64_t segment_of(const StoreView& store, int64_t document) {
 // Scores a block segment by segment; candidates may mix segments in any order.
 void score_block_by_segment(const StoreView& store, const Block& block, const int64_t* documents,
                             const ScoreBlock& score_block) {
-  int64_t segments[kDocumentsPerBlock];
+  int64_t segments[kMostPerBlock];
   for (int64_t i = 0; i < block.count; ++i) segments[i] = segment_of(store, documents[i]);
-  bool scored[kDocumentsPerBlock] = {};
+  bool scored[kMostPerBlock] = {};
   for (int64_t begin = 0; begin < block.count; ++begin) {
     if (scored[begin]) continue;
-    uint32_t local[kDocumentsPerBlock];
-    int64_t places[kDocumentsPerBlock], count = 0;
-    float scores[kDocumentsPerBlock];
+    uint32_t local[kMostPerBlock];
+    int64_t places[kMostPerBlock], count = 0;
+    float scores[kMostPerBlock];
     for (int64_t i = begin; i < block.count; ++i) {
       if (segments[i] != segments[begin]) continue;
       scored[i] = true;
@@ -118,7 +126,7 @@ void score_candidates(const ThreadPool& pool, const StoreView& store, int64_t qu
   const Blocks blocks(query_count, candidates, scores);
   pool.for_each(blocks.count(), [&](int64_t number) {
     const Block block = blocks.block(number);
-    int64_t documents[kDocumentsPerBlock];
+    int64_t documents[kMostPerBlock];
     blocks.documents(block, documents);
     score_block_by_segment(store, block, documents, score_block);
   });

@@ -84,7 +84,7 @@ struct PostingScratch {
   };
   std::vector<Entry> entries = std::vector<Entry>(kDocumentsPerPart);
   uint32_t rows_used = 0;  // rows are numbered from 1 through all calls, so that no entry need be cleared
-  std::vector<uint32_t> touched;
+  std::vector<uint32_t> touched = std::vector<uint32_t>(kDocumentsPerPart + 1);  // written one beyond those that count
   std::vector<int64_t> order;
 
   // The number before the first of `count` new rows.
@@ -124,7 +124,9 @@ std::vector<uint64_t> accumulate_part(const Part& part, PostingScratch& scratch,
                                       int64_t first_row, int64_t last_row, int64_t limit, const uint8_t* mask) {
   const uint32_t before = scratch.begin_rows(last_row - first_row);
   const float nothing_found = std::accumulate(probes.frontier + first_row, probes.frontier + last_row, 0.0f);
-  scratch.touched.clear();
+  PostingScratch::Entry* const entries = scratch.entries.data();
+  uint32_t* const touched = scratch.touched.data();
+  int64_t touched_count = 0;
   scratch.order.resize(probes.probe_count);
   for (int64_t row = first_row; row < last_row; ++row) {
     const uint32_t row_number = before + static_cast<uint32_t>(row - first_row) + 1;
@@ -147,22 +149,21 @@ std::vector<uint64_t> accumulate_part(const Part& part, PostingScratch& scratch,
         }
         const int64_t number = part.segment_start + document;
         if (mask != nullptr && (mask[number >> 3] >> (number & 7) & 1) == 0) continue;
-        PostingScratch::Entry& entry = scratch.entries[document - part.first];
-        if (entry.row <= before) {
-          scratch.touched.push_back(static_cast<uint32_t>(document));
-          entry.score = nothing_found;
-        }
-        // No branch: whether an earlier probe of this token held the document is a coin toss to the processor.
-        entry.score += entry.row == row_number ? 0.0f : gain;
-        entry.row = row_number;
+        // No branches: whether an earlier probe held the document is a coin toss to the processor.
+        PostingScratch::Entry& entry = entries[document - part.first];
+        const bool fresh = entry.row <= before;
+        touched[touched_count] = static_cast<uint32_t>(document);
+        touched_count += fresh;
+        const float score = fresh ? nothing_found : entry.score;
+        entry = {row_number, entry.row == row_number ? score : score + gain};
       }
     }
   }
   std::vector<uint64_t> keys;
-  keys.reserve(scratch.touched.size());
-  for (const uint32_t document : scratch.touched) {
-    keys.push_back(rank_key(scratch.entries[document - part.first].score,
-                            static_cast<uint32_t>(part.segment_start + document)));
+  keys.reserve(touched_count);
+  for (int64_t i = 0; i < touched_count; ++i) {
+    const float score = entries[touched[i] - part.first].score;
+    keys.push_back(rank_key(score, static_cast<uint32_t>(part.segment_start + touched[i])));
   }
   keep_best(keys, limit);
   return keys;

@@ -68,12 +68,11 @@ def encode_queries(queries: Sequence[Query], encoder: Encoder | None, dim: int) 
     for query in queries:
         if isinstance(query, str):
             assert encoded is not None
+            _check_vectors(encoded[number], dim)
             parts.append(encoded[number])
             cut.append(0 if encoded.tokens_cut is None else int(encoded.tokens_cut[number]))
             number += 1
         else:
             parts.append(np.asarray(query, dtype=np.float32))
             cut.append(0)
-    for part in parts:
-        _check_vectors(part, dim)
     return QueryVectors(parts, cut)
