@@ -10,7 +10,8 @@ documents, .2 ms; MaxSim of 512 documents of 240 tokens, 123k tokens at 60 (2 bi
 Looking back: 12 ms at first. The kernels took about what was said; the rest was FAISS (3 ms: its products are made by a
 BLAS whose threads must wake), numpy's BLAS threads, which went on spinning on the second core through the whole search
 after they had rotated the query (45 % of the processor time), and fp32 scores for twice as many documents as need be.
-Without these, 320 instead of 512 documents, and fixed-length loops: 4 ms at 2 bits where the machine is left alone.
+Without these, with 320 instead of 512 documents and fixed-length loops: 6 ms at 2 bits and 7.5 at 4 (see latency.py).
+In a calm minute it was 4.4 at 2 bits, a little above the prediction; otherwise the two processors share one core.
 
 Machines at hand are shared: a Python loop that does nothing else takes 10 to 20 ms, changing from second to second.
 `undisturbed_median` is therefore given beside the plain median: over queries, of the fastest run of each.

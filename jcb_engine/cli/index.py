@@ -134,7 +134,7 @@ def _source_and_index(source: str | None, index: str | None, format_name: str | 
     """With python-docs there is no source: the one argument is the index."""
     if format_name == PYTHON_DOCS and index is None:
         source, index = PYTHON_DOCS, source
-    if source is None:
+    if not source:
         raise InputError("build needs a source and an index: jcb-index build SOURCE INDEX")
     if not index:
         raise InputError(f"build needs a folder for the index: jcb-index build {source} INDEX")

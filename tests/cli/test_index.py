@@ -132,6 +132,7 @@ def test_python_docs_need_no_source(jcb_index: Command, tmp_path: Path, monkeypa
         (["build", "c.jsonl", "index", "--max-ram", "9" * 400], "more than any machine has"),
         (["build", "c.jsonl", "a\0b"], "NUL"),
         (["build", "c.jsonl", ""], "build needs a folder for the index"),
+        (["build", "", "index"], "build needs a source and an index"),
     ],
 )
 def test_what_cannot_be_built_is_one_line_and_leaves_no_index(
