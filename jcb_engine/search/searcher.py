@@ -30,8 +30,8 @@ from jcb_engine.storage import IndexInfo, Snapshot, describe_index
 from jcb_engine.types import EncoderSource, Float32Array, Hits, Int64Array, Uint32Array
 
 # Stated, conservative defaults for an index that is not tuned.
-DEFAULT_PROBES = 32
-DEFAULT_CANDIDATES = 320
+DEFAULT_PROBES = 16
+DEFAULT_CANDIDATES = 256
 CANDIDATES_PER_HIT = 8
 _MOST = 2**31  # more candidates or probes than any index has
 _SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 MB
@@ -46,7 +46,7 @@ class Searcher:
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
         factory = str(snapshot.manifest.settings.get("faiss_factory", "Flat"))
-        self._candidates: CandidateStage = CentroidProbing(backend, self._store, self._codec.arrays.centroids, factory)
+        self._candidates: CandidateStage = CentroidProbing(backend, self._store, self._codec.arrays, factory)
         self._lookup = DocumentLookup(snapshot.segments)
         self._mask = deleted_mask(snapshot.segments)
         self._encoder: Encoder | None = None

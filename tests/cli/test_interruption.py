@@ -43,7 +43,9 @@ def test_a_build_that_is_stopped_leaves_nothing_that_opens_and_can_be_run_again(
     corpus: Path, tmp_path: Path, kill: signal.Signals
 ) -> None:
     index = tmp_path / "index"
-    building = process("index", "build", corpus, index)
+    # A shell ignores interrupts for what it runs in the background, and so would all that these tests start there.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    building = process("index", "build", corpus, index, prefix=listen)
     deadline = time.monotonic() + 120
     while not list(index.glob("staging/*/scratch/sample")):  # texts are spooled, and encoding them takes seconds
         assert building.poll() is None, building.communicate()
