@@ -14,8 +14,8 @@ Without these, with 320 instead of 512 documents and fixed-length loops: 6 ms at
 In a calm minute it was 4.4 at 2 bits, a little above the prediction; otherwise the two processors share one core.
 
 Then 16 instead of 32 probes, and a pool of 640 documents narrowed to 256 by centroid-only MaxSim: predicted 4.0 ms at 4
-bits, measured 4.7 (4.2 at 2 bits) in latency.py's rounds, .998 of exact search. Results of this benchmark that are older
-have the defaults before that.
+bits, measured 4.7 (4.2 at 2 bits) in latency.py's rounds, .998 of exact search. Results of this benchmark that are
+older have the defaults before that.
 
 Machines at hand are shared: a Python loop that does nothing else takes 10 to 20 ms, changing from second to second.
 `undisturbed_median` is therefore given beside the plain median: over queries, of the fastest run of each.
