@@ -8,7 +8,6 @@ there, and it costs a tenth of MaxSim over codes.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from jcb_engine.kernels import RAW_BITS, Backend, CentroidTable, CodecArrays, Lists, Store
 from jcb_engine.search.coarse import coarse_search
+from jcb_engine.search.lists import best_places, by_query, lists_of
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array
 
 
@@ -79,13 +79,10 @@ class CentroidProbing:
         pool, _ = self._backend.accumulate_postings(
             self._store, probes, scores, frontier, query_offsets, settings.pool, mask
         )
-        if (
-            not self._has_centroid_ids
-        ):  # raw vectors know their centroids from the postings alone: all of the pool is kept
+        if not self._has_centroid_ids:  # of a raw codec: its postings alone know centroids, and all of the pool is kept
             return pool
-        return narrowed(
-            pool, self._backend.maxsim_centroids(self._store, table, query_offsets, pool), settings.documents
-        )
+        pool_scores = self._backend.maxsim_centroids(self._store, table, query_offsets, pool)
+        return _narrowed(pool, pool_scores, settings.documents)
 
     def _probe(
         self, queries: Float32Array, table: CentroidTable, count: int
@@ -103,15 +100,9 @@ class CentroidProbing:
         )
 
 
-def narrowed(pool: Lists, scores: Float32Array, count: int) -> Lists:
+def _narrowed(pool: Lists, scores: Float32Array, count: int) -> Lists:
     """The `count` documents of each query with the highest scores [M], in any order; all where there are fewer."""
-    kept = []
-    for first, last in itertools.pairwise(pool.list_offsets.tolist()):
-        documents = pool.documents[first:last]
-        if len(documents) > count:
-            documents = documents[np.argpartition(scores[first:last], -count)[-count:]]
-        kept.append(documents)
-    return Lists(np.concatenate([pool.documents[:0], *kept]), np.cumsum([0, *map(len, kept)], dtype=np.int64))
+    return lists_of([documents[best_places(own, count)] for documents, own in by_query(pool, scores)])
 
 
 def _without_gaps(ids: Int64Array, scores: Float32Array) -> tuple[Int64Array, Float32Array, Float32Array]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, Store
+from jcb_engine.kernels import Backend, Candidates, CentroidTable, Store
+from jcb_engine.search.lists import best_places, by_query, joined, lists_of
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
 
@@ -39,13 +39,13 @@ def rank(
     fast = backend.maxsim_quantized(store, queries, query_offsets, candidates, "fast", table)
     bounds = backend.score_error_bound(store, queries, query_offsets)
 
-    scored = [_with_vectors(documents, scores) for documents, scores in _by_query(candidates, fast)]
+    scored = [_with_vectors(documents, scores) for documents, scores in by_query(candidates, fast)]
 
     def in_fp32(places: list[Int64Array]) -> list[Ranking]:
         chosen = [ranking.documents[own] for ranking, own in zip(scored, places, strict=True)]
-        lists = Lists(_joined(chosen), np.cumsum([0, *map(len, chosen)], dtype=np.int64))
+        lists = lists_of(chosen)
         scores = backend.maxsim_quantized(store, queries, query_offsets, lists, "exact", table)
-        return [Ranking(documents, found) for documents, found in _by_query(lists, scores)]
+        return [Ranking(documents, found) for documents, found in by_query(lists, scores)]
 
     places = [_k_best(ranking, k, groups) for ranking in scored]
     best = in_fp32(places)
@@ -57,18 +57,9 @@ def rank(
         ]
     )
     return [
-        Ranking(_joined([a.documents, b.documents]), np.concatenate([a.scores, b.scores]))
+        Ranking(joined([a.documents, b.documents]), np.concatenate([a.scores, b.scores]))
         for a, b in zip(best, more, strict=True)
     ]
-
-
-def _by_query(candidates: Candidates, scores: Float32Array) -> list[tuple[Uint32Array, Float32Array]]:
-    if isinstance(candidates, Ranges):
-        spans = zip(candidates.starts, candidates.ends, strict=True)
-        documents = np.concatenate([np.arange(start, end, dtype=np.uint32) for start, end in spans])
-        return [(documents, row) for row in scores]
-    offsets = candidates.list_offsets
-    return [(candidates.documents[first:last], scores[first:last]) for first, last in itertools.pairwise(offsets)]
 
 
 def _with_vectors(documents: Uint32Array, scores: Float32Array) -> Ranking:
@@ -84,8 +75,7 @@ def _k_best(scored: Ranking, k: int, groups: Uint32Array | None) -> Int64Array:
         by_score = np.argsort(-scored.scores, kind="stable")
         _, first = np.unique(groups[scored.documents[by_score]], return_index=True)
         return by_score[np.sort(first)[:k]]
-    count = len(scored.scores)
-    return np.argpartition(scored.scores, count - k)[-k:] if count > k else np.arange(count)
+    return best_places(scored.scores, k)
 
 
 def _reaching(scores: Float32Array, threshold: float, known: Int64Array) -> Int64Array:
@@ -93,7 +83,3 @@ def _reaching(scores: Float32Array, threshold: float, known: Int64Array) -> Int6
     reaching = scores >= threshold
     reaching[known] = False
     return np.flatnonzero(reaching)
-
-
-def _joined(documents: list[Uint32Array]) -> Uint32Array:
-    return np.concatenate([np.zeros(0, np.uint32), *documents])
