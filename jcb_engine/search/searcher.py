@@ -116,8 +116,8 @@ class Searcher:
         exact: score every document. by="parent": k unique parents, each with its best passage.
         probes: centroids looked up per query token; candidates: documents scored, the best of a pool 2.5 times as large
         by their centroids (an index of 16 bits has no centroid per token: all of the pool is scored).
-        None: DEFAULT_PROBES, and the larger of DEFAULT_CANDIDATES and CANDIDATES_PER_HIT * k; both widen until there are k
-        hits, while the corpus has them.
+        None: DEFAULT_PROBES, and the larger of DEFAULT_CANDIDATES and CANDIDATES_PER_HIT * k; both widen until
+        there are k hits, while the corpus has them.
         Raises InputError on k < 1, an empty query, and vectors that do not fit.
         """
         return self.search_batch([query], k, exact=exact, by=by, probes=probes, candidates=candidates)[0]
