@@ -25,8 +25,9 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save
 
+from jcb_engine.encoder.backbones import Packed
 from jcb_engine.encoder.hub import HubAccess
-from jcb_engine.encoder.minilm import HIDDEN_SIZE, MAX_LENGTH, MiniLM
+from jcb_engine.encoder.mini import HIDDEN_SIZE, load_backbone
 from jcb_engine.indexing.readers.python_docs import read_python_docs
 
 DIMS = (64, 96, 128, 256, 384)
@@ -69,10 +70,15 @@ def sample_texts(documents: int, seed: int) -> list[str]:
 
 def second_moment(texts: list[str]) -> tuple[npt.NDArray[np.float64], int]:
     """Mean outer product [384, 384] of the unit token vectors, and the number of tokens."""
-    model = MiniLM(HubAccess())
+    model = load_backbone(HubAccess())
+    encoder = model.encoders[0]
     total = np.zeros((HIDDEN_SIZE, HIDDEN_SIZE))
     token_count = 0
-    for _, hidden in model.hidden_states(model.pieces.cut(texts, MAX_LENGTH)):
+    for text in model.tokenizer.tokenize(texts, is_query=False):
+        if not len(text.ids):
+            continue
+        with torch.inference_mode():
+            hidden = encoder(Packed.whole(torch.from_numpy(text.ids), [len(text.ids)]))
         vectors = torch.nn.functional.normalize(hidden.double(), dim=1)
         total += (vectors.T @ vectors).cpu().numpy()
         token_count += len(vectors)

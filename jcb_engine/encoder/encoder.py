@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Unpack
 
 import numpy as np
 
 from jcb_engine.encoder.hub import HubAccess
 from jcb_engine.encoder.loading import load_model, load_record
-from jcb_engine.encoder.model import EncoderModel
+from jcb_engine.encoder.model import CheckpointWriter, EncoderModel, Savable, SeveralDims
+from jcb_engine.encoder.options import EncoderArguments, EncoderOptions
 from jcb_engine.encoder.record import EncoderRecord
+from jcb_engine.encoder.token_pooling import TokenPooling
 from jcb_engine.encoder.tokens import Span, Token
+from jcb_engine.encoder.windows import windows
 from jcb_engine.errors import EncoderMismatchError, InputError
-from jcb_engine.types import Int64Array, RaggedEmbeddings, TokenEncoder
+from jcb_engine.types import Float32Array, Int64Array, RaggedEmbeddings, TokenEncoder
 
 _Kind = Literal["query", "document"]
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -38,24 +43,31 @@ class Encoder:
         revision: str | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
+        token_pooling: float | None = None,
+        **options: Unpack[EncoderArguments],
     ) -> None:
-        """name_or_path_or_object: "mini" (the newest), "mini@1"; the folder or the hub name of a sentence-transformers
-        MultiVectorEncoder (Stanford-ColBERT and PyLate layouts too); or an object with `encode_query` and
+        """name_or_path_or_object: "mini" (the newest), "mini@1"; the folder or the hub name of a checkpoint, such as
+        "jinaai/jina-colbert-v2" (`jcb-index models` lists known ones); or an object with `encode_query` and
         `encode_document`, which take a list of texts and give RaggedEmbeddings or a list of [tokens, dim] arrays.
 
-        dim: None: the model's own, 128 for `mini`, which has others too.
+        dim: None: the model's own. `dims` are those on offer.
         revision, token, local_files_only: how the hub is asked; no code from it is ever run.
-        Raises InputError for a name or dim that cannot be, EncoderError for a model that cannot be loaded,
+        token_pooling: a document's token vectors are clustered, and so many become one (2: half of them are left).
+        options: as in EncoderOptions: query_length, document_length, query_expansion, attends_to_expansion,
+            punctuation, special_tokens_as_text, language, pooling, dtype, attention, device.
+        Raises InputError for a name, dim or option that cannot be, EncoderError for a model that cannot be loaded,
         MissingDependencyError where a package is needed.
         """
         if dim is not None and (isinstance(dim, bool) or not isinstance(dim, int) or dim < 1):
             raise InputError(f"dim is {dim!r}; expected a whole number from 1, or None for the model's own")
-        access = HubAccess(revision, token, local_files_only)
-        self._model: EncoderModel = (
-            name_or_path_or_object._with_dim(dim)
-            if isinstance(name_or_path_or_object, Encoder)
-            else load_model(name_or_path_or_object, dim, access)
-        )
+        asked = EncoderOptions(**options)
+        self._pooling = None if token_pooling is None else TokenPooling(token_pooling)
+        if isinstance(name_or_path_or_object, Encoder):
+            self._model: EncoderModel = name_or_path_or_object._with_dim(dim)
+            asked.require_only((), "an Encoder that is loaded; give it when loading")
+            self._pooling = self._pooling or name_or_path_or_object._pooling
+            return
+        self._model = load_model(name_or_path_or_object, dim, asked, HubAccess(revision, token, local_files_only))
 
     @classmethod
     def from_record(
@@ -67,6 +79,7 @@ class Encoder:
         encoder that was an object has to be given again.
         """
         encoder = cls.__new__(cls)
+        encoder._pooling = None if record.token_pooling is None else TokenPooling(record.token_pooling)
         encoder._model = load_record(record, HubAccess(record.revision, token, local_files_only))
         differences = encoder.record.differences(record)
         if differences:
@@ -87,21 +100,24 @@ class Encoder:
         return self._model.dim
 
     @property
+    def dims(self) -> tuple[int, ...]:
+        """The dimensions that the model has heads for."""
+        return self._model.dims if isinstance(self._model, SeveralDims) else (self.dim,)
+
+    @property
     def record(self) -> EncoderRecord:
         """Identity of the encoder, as an index keeps it."""
-        return self._model.record
+        record = self._model.record
+        return record if self._pooling is None else replace(record, token_pooling=self._pooling.factor)
 
     def encode_query(self, texts: list[str]) -> RaggedEmbeddings:
         """Vectors of queries, as the model encodes queries.
 
         Raises InputError for what is no list of texts and for a query that is blank or gives no vector.
         """
-        _check_texts(texts, "query")
-        for number, text in enumerate(texts):
-            _require_content(bool(text.strip()), number, texts)
+        _check_queries(texts)
         vectors = self._model.encode(texts, is_query=True)
-        for number, tokens in enumerate(np.diff(vectors.offsets)):
-            _require_content(tokens > 0, number, texts)
+        _require_vectors(vectors, texts)
         return vectors
 
     def encode_document(self, texts: list[str]) -> RaggedEmbeddings:
@@ -111,11 +127,75 @@ class Encoder:
         """
         _check_texts(texts, "document")
         filled = [number for number, text in enumerate(texts) if text.strip()]
-        if len(filled) == len(texts) and texts:
-            return self._model.encode(texts, is_query=False)
         if not filled:
             return _no_vectors(len(texts), self.dim)
-        return _spread(self._model.encode([texts[number] for number in filled], is_query=False), filled, len(texts))
+        if len(filled) == len(texts):
+            return self._pooled(self._model.encode(texts, is_query=False))
+        vectors = self._model.encode([texts[number] for number in filled], is_query=False)
+        return _spread(self._pooled(vectors), filled, len(texts))
+
+    def _pooled(self, vectors: RaggedEmbeddings) -> RaggedEmbeddings:
+        return vectors if self._pooling is None else self._pooling(vectors)
+
+    def encode_document_dims(self, texts: list[str], dims: Sequence[int]) -> dict[int, RaggedEmbeddings]:
+        """Vectors of documents at several dimensions, by dimension, from one pass through the backbone.
+
+        Raises InputError for what is no list of texts, and for a dimension that the model has no head for.
+        """
+        _check_texts(texts, "document")
+        filled = [number for number, text in enumerate(texts) if text.strip()]
+        vectors = self._several_dims(dims).encode_dims([texts[number] for number in filled], dims, is_query=False)
+        return {dim: _spread(self._pooled(found), filled, len(texts)) for dim, found in vectors.items()}
+
+    def encode_query_dims(self, texts: list[str], dims: Sequence[int]) -> dict[int, RaggedEmbeddings]:
+        """Vectors of queries at several dimensions, by dimension, from one pass through the backbone.
+
+        Raises InputError as `encode_query` does, and for a dimension that the model has no head for.
+        """
+        _check_queries(texts)
+        vectors = self._several_dims(dims).encode_dims(texts, dims, is_query=True)
+        for found in vectors.values():
+            _require_vectors(found, texts)
+        return vectors
+
+    def _several_dims(self, dims: Sequence[int]) -> SeveralDims:
+        if isinstance(self._model, SeveralDims):
+            return self._model
+        raise InputError(f"dims {list(dims)} are asked of '{self.record.name}', which has {self.dim} alone")
+
+    def stream_documents(self, texts: Iterable[str]) -> Iterator[Float32Array]:
+        """The vectors [tokens, dim] of each document of a stream, in its order, none kept longer than it takes.
+
+        Texts are read ahead as far as WINDOW_CHARACTERS and WINDOW_TEXTS allow, and encoded together, sorted by length.
+        Raises InputError for what is no text.
+        """
+        for window in windows(texts):
+            yield from self.encode_document(window)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write a checkpoint with all its heads in the layout that Jina-ColBERT-v2 is released in.
+
+        The head of this encoder's dim becomes the default, `linear.weight`; the others stand beside it, as
+        `heads.<dim>.weight`. Tensors keep their bits. Raises InputError for a model that has no such layout, and where
+        the folder holds files.
+        """
+        self._writer().save(Path(folder))
+
+    def export(self, folder: str | os.PathLike[str]) -> None:
+        """Write the checkpoint at this encoder's dim as a folder that sentence-transformers' MultiVectorEncoder loads.
+
+        Raises as `save` does.
+        """
+        self._writer().export(Path(folder))
+
+    def _writer(self) -> CheckpointWriter:
+        writer = self._model.writer if isinstance(self._model, Savable) else None
+        if writer is None:
+            raise InputError(
+                f"'{self.record.name}' cannot be written: only checkpoints in Stanford's layout, which Jina-ColBERT-v2 "
+                "is released in, can"
+            )
+        return writer
 
     def query_tokens(self, text: str) -> list[Token] | None:
         """One token for every vector that `encode_query` gives for a text; None where the encoder cannot tell."""
@@ -125,6 +205,8 @@ class Encoder:
     def document_tokens(self, text: str) -> list[Token] | None:
         """One token for every vector that `encode_document` gives for a text; None where the encoder cannot tell."""
         _check_texts([text], "document")
+        if self._pooling is not None:
+            return None
         return self._model.tokens(text, is_query=False) if text.strip() else []
 
     def token_spans(self, text: str) -> list[Span]:
@@ -147,6 +229,17 @@ def _check_texts(texts: object, kind: _Kind) -> None:
             raise InputError(f"text {number} is a {type(text).__name__}; expected str")
         if not _is_utf8(text):
             raise InputError(f"text {number} holds half a surrogate pair, which is no Unicode text; decode it again")
+
+
+def _check_queries(texts: list[str]) -> None:
+    _check_texts(texts, "query")
+    for number, text in enumerate(texts):
+        _require_content(bool(text.strip()), number, texts)
+
+
+def _require_vectors(vectors: RaggedEmbeddings, texts: Sequence[str]) -> None:
+    for number, tokens in enumerate(np.diff(vectors.offsets)):
+        _require_content(tokens > 0, number, texts)
 
 
 def _is_utf8(text: str) -> bool:

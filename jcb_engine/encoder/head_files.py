@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,17 @@ _TENSOR_NAME = re.compile(r"heads\.(\d+)\.weight")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """weight: [dim, hidden] float32; version and sha256 are those of its file."""
+class HeadFile:
+    """weights: [dim, hidden] float32 by dimension; version and sha256 of the file."""
 
-    weight: Float32Array
+    weights: Mapping[int, Float32Array]
     version: int
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """What loads this version."""
+        return f"mini@{self.version}"
 
 
 def head_versions() -> list[int]:
@@ -43,10 +49,10 @@ def heads_path(version: int) -> Path:
     return HEADS_FOLDER / f"mini-{version}.safetensors"
 
 
-def read_head(dim: int, version: int | None = None) -> Head:
-    """The head of a dimension; version None: the newest.
+def read_heads(version: int | None = None) -> HeadFile:
+    """All heads of a version; None: the newest.
 
-    Raises InputError for a version or a dimension that is not there, EncoderError for a broken installation.
+    Raises InputError for a version that is not there, EncoderError for a broken installation.
     """
     versions = head_versions()
     if not versions:
@@ -57,9 +63,6 @@ def read_head(dim: int, version: int | None = None) -> Head:
         known = ", ".join(f"mini@{known}" for known in versions)
         raise InputError(f"there is no 'mini@{version}'; there are: {known}, and 'mini' for the newest")
     content = heads_path(version).read_bytes()
-    tensors = load(content)
-    dims = sorted(int(match[1]) for match in map(_TENSOR_NAME.fullmatch, tensors) if match)
-    if dim not in dims:
-        raise InputError(f"'mini@{version}' has no head of {dim} dimensions; it has {', '.join(map(str, dims))}")
-    weight = tensors[f"heads.{dim}.weight"].astype(np.float32)
-    return Head(weight, version, hashlib.sha256(content).hexdigest())
+    matches = {match: tensor for name, tensor in load(content).items() if (match := _TENSOR_NAME.fullmatch(name))}
+    weights = {int(match[1]): tensor.astype(np.float32) for match, tensor in matches.items()}
+    return HeadFile(weights, version, hashlib.sha256(content).hexdigest())

@@ -1,49 +1,76 @@
-"""From a name, a path or an object to a family of encoders. A new family is one module and one branch here."""
+"""From a name, a path or an object to an encoder. A new layout is one module of layouts/ and one branch here."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jcb_engine.encoder.hub import HubAccess
+from jcb_engine.encoder.known_models import tell_licence
+from jcb_engine.encoder.layouts import Layout, recognise
 from jcb_engine.encoder.model import EncoderModel
-from jcb_engine.encoder.model_files import fetch_folder, read_json, require_late_interaction
+from jcb_engine.encoder.model_files import fetch_small_files, fetch_weights, read_json
 from jcb_engine.encoder.objects import ObjectModel
+from jcb_engine.encoder.options import EncoderOptions
 from jcb_engine.encoder.record import EncoderRecord
 from jcb_engine.errors import EncoderError, InputError, MissingDependencyError
 from jcb_engine.types import TokenEncoder
 
 _MINI = re.compile(r"mini(?:@(?P<version>.*))?")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_JINA = re.compile(r"jinaai/jina-colbert-v2(-\d+)?")
 WHAT_LOADS = (
-    "'mini', 'mini@<version>', the folder or the hub name ('owner/name') of a sentence-transformers MultiVectorEncoder "
-    "or of a ColBERT in Stanford's or PyLate's layout, or an object with encode_query and encode_document"
+    "'mini', 'mini@<version>', the folder or the hub name ('owner/name') of a late-interaction checkpoint (jcb-index "
+    "models lists known ones) or of a sentence-transformers model, or an object with encode_query and encode_document"
 )
 
 
-def load_model(source: str | os.PathLike[str] | TokenEncoder, dim: int | None, access: HubAccess) -> EncoderModel:
+def load_model(
+    source: str | os.PathLike[str] | TokenEncoder, dim: int | None, options: EncoderOptions, access: HubAccess
+) -> EncoderModel:
     """Raises InputError for what names no encoder, EncoderError for one that cannot be loaded."""
     if not isinstance(source, str | os.PathLike):
         # a class has the methods of its objects, too
         if isinstance(source, TokenEncoder) and not isinstance(source, type):
+            options.require_only((), "an object, which encodes as it was made")
             return ObjectModel(source, dim)
         raise InputError(f"a {type(source).__name__} came as an encoder; what loads is {WHAT_LOADS}")
     name = os.fspath(source)
     mini = _MINI.fullmatch(name) if isinstance(source, str) else None
     if mini:
-        return _load_mini(dim, mini["version"], access)
+        return _load_mini(dim, mini["version"], options, access)
     folder = _expanded(name)
     if name and folder.is_dir():
-        return _load_folder(folder, dim)
+        return _load_folder(_Files(folder.resolve(), None, recognise(folder, str(folder))), dim, options)
     if not isinstance(source, str) or not _HUB_NAME.fullmatch(name):
         raise EncoderError(f"there is no model folder '{name}'; what loads is {WHAT_LOADS}")
-    if _JINA.fullmatch(name):
-        raise EncoderError(_jina_message(name))
-    return _load_multi_vector(fetch_folder(name, access), name, dim)
+    return _load_from_hub(name, dim, options, access)
+
+
+def load_record(record: EncoderRecord, access: HubAccess) -> EncoderModel:
+    """What loads today under a record's name, with its settings. Raises EncoderError where it cannot be loaded."""
+    if record.family == ObjectModel.FAMILY:
+        raise EncoderError(
+            f"the index was made with an object of {record.name}, which cannot be loaded by name; pass such an object"
+        )
+    return load_model(record.name, record.dim, options_of(record), access)
+
+
+def options_of(record: EncoderRecord) -> EncoderOptions:
+    """The options that make a checkpoint encode as a record says."""
+    if record.family == "mini":
+        return EncoderOptions(query_length=record.query_length, document_length=record.document_length)
+    if record.family == "colbert":
+        return EncoderOptions(
+            query_length=record.query_length,
+            document_length=record.document_length,
+            query_expansion=record.query_expansion,
+            attends_to_expansion=record.attends_to_expansion if record.query_expansion else None,
+            punctuation=record.punctuation,  # type: ignore[arg-type]  # checked by EncoderOptions
+            special_tokens_as_text=record.special_tokens_as_text,
+            language=record.language,
+        )
+    return EncoderOptions(pooling=record.pooling)  # type: ignore[arg-type]
 
 
 def _expanded(name: str) -> Path:
@@ -54,38 +81,71 @@ def _expanded(name: str) -> Path:
         return Path(name)
 
 
-def load_record(record: EncoderRecord, access: HubAccess) -> EncoderModel:
-    """What loads today under a record's name. Raises EncoderError where it cannot be loaded by name."""
-    if record.family == ObjectModel.FAMILY:
-        raise EncoderError(
-            f"the index was made with an object of {record.name}, which cannot be loaded by name; pass such an object"
-        )
-    return load_model(record.name, record.dim, access)
-
-
-def _load_mini(dim: int | None, version: str | None, access: HubAccess) -> EncoderModel:
+def _load_mini(dim: int | None, version: str | None, options: EncoderOptions, access: HubAccess) -> EncoderModel:
     if version is not None and not version.isdecimal():
         raise InputError(f"'mini@{version}' names no version; a number follows the @, as in 'mini@1'")
     try:
-        from jcb_engine.encoder.mini import MiniModel
+        from jcb_engine.encoder.mini import load_mini
     except ModuleNotFoundError as error:
         raise _missing(error, "'mini'", "mini") from error
-    return MiniModel(dim, None if version is None else int(version), access)
+    return load_mini(dim, None if version is None else int(version), options, access)
 
 
-def _load_folder(folder: Path, dim: int | None) -> EncoderModel:
-    if _is_jina_colbert(read_json(folder / "config.json", dict)):
-        raise EncoderError(_jina_message(str(folder)))
-    require_late_interaction(folder, str(folder))
-    return _load_multi_vector(folder.resolve(), None, dim)
+class _Files:
+    """A model's folder, its name on the hub where it has one, and its layout."""
+
+    def __init__(self, folder: Path, hub_name: str | None, layout: Layout) -> None:
+        self.folder, self.hub_name, self.layout = folder, hub_name, layout
+
+    @property
+    def name(self) -> str:
+        return self.hub_name or str(self.folder)
+
+    @property
+    def revision(self) -> str | None:
+        """A folder of the hub's cache is named by the commit."""
+        return self.folder.name if self.hub_name else None
 
 
-def _load_multi_vector(folder: Path, hub_name: str | None, dim: int | None) -> EncoderModel:
+def _load_from_hub(name: str, dim: int | None, options: EncoderOptions, access: HubAccess) -> EncoderModel:
+    folder = fetch_small_files(name, access)
+    layout = recognise(folder, name)
+    _require_pooling(layout, name, options)  # before gigabytes are fetched for nothing
+    return _load_folder(_Files(fetch_weights(name, access), name, layout), dim, options)
+
+
+def _load_folder(files: _Files, dim: int | None, options: EncoderOptions) -> EncoderModel:
+    _require_pooling(files.layout, files.name, options)
+    tell_licence(files.name, read_json(files.folder / "config.json", dict))
     try:
-        from jcb_engine.encoder.multi_vector import MultiVectorModel
+        return _load_layout(files, dim, options)
     except ModuleNotFoundError as error:
-        raise _missing(error, f"'{hub_name or folder}'", "models") from error
-    return MultiVectorModel(folder, hub_name, dim)
+        raise _missing(error, f"'{files.name}'", "models") from error
+
+
+def _require_pooling(layout: Layout, name: str, options: EncoderOptions) -> None:
+    if layout is Layout.BARE and options.pooling is None:
+        raise EncoderError(
+            f"'{name}' is an encoder without a trained projection; expected a late-interaction model; to search it "
+            "with one vector per text, say how with pooling='mean' or 'cls'"
+        )
+
+
+def _load_layout(files: _Files, dim: int | None, options: EncoderOptions) -> EncoderModel:
+    if files.layout in (Layout.SINGLE_VECTOR, Layout.BARE):
+        from jcb_engine.encoder.single_vector import SingleVectorModel
+
+        return SingleVectorModel(files.folder, files.hub_name, dim, options)
+    from jcb_engine.encoder.layouts.reading import read_checkpoint
+
+    checkpoint = read_checkpoint(files.layout, files.folder, files.name, files.revision)
+    if checkpoint is not None:
+        from jcb_engine.encoder.checkpoint_model import model_of
+
+        return model_of(checkpoint, dim, options)
+    from jcb_engine.encoder.multi_vector import MultiVectorModel
+
+    return MultiVectorModel(files.folder, files.hub_name, dim, options)
 
 
 def _missing(error: ModuleNotFoundError, needing: str, extra: str) -> Exception:
@@ -95,13 +155,3 @@ def _missing(error: ModuleNotFoundError, needing: str, extra: str) -> Exception:
     return MissingDependencyError(
         f"{needing} needs the package {error.name}; install it with: pip install 'jcb-engine[{extra}]'"
     )
-
-
-def _is_jina_colbert(config: Mapping[str, Any]) -> bool:
-    """Jina's checkpoints are told by their architecture and their rotary XLM-R; they have no model_type."""
-    is_colbert = config.get("architectures") == ["HF_ColBERT"]
-    return is_colbert and "model_type" not in config and config.get("position_embedding_type") == "rotary"
-
-
-def _jina_message(name: str) -> str:
-    return f"this version of jcb-engine does not load Jina-ColBERT-v2 ('{name}'); what loads is {WHAT_LOADS}"

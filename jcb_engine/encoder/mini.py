@@ -6,96 +6,92 @@ to expand them, and nDCG@10 on xquad-en falls from .98 to .63 if it has to.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from safetensors.torch import load_file
 
-from jcb_engine.encoder.head_files import Head, read_head
+from jcb_engine.encoder.backbones.bert import BertEncoder, BertShape
+from jcb_engine.encoder.backbones.weights import Weights
+from jcb_engine.encoder.colbert_tokenizer import ColbertTokenizer
+from jcb_engine.encoder.devices import chosen_devices
+from jcb_engine.encoder.head_files import read_heads
 from jcb_engine.encoder.hub import HubAccess
-from jcb_engine.encoder.mini_files import WEIGHTS_SHA256
-from jcb_engine.encoder.minilm import MAX_LENGTH, MiniLM
+from jcb_engine.encoder.mini_files import WEIGHTS_SHA256, find_mini_files
+from jcb_engine.encoder.options import EncoderOptions
+from jcb_engine.encoder.packed_model import PackedModel, Replica
+from jcb_engine.encoder.projection import Dense, Head, Heads
 from jcb_engine.encoder.record import EncoderRecord
-from jcb_engine.encoder.tokens import Span, Token
-from jcb_engine.types import Float32Array, Int64Array, RaggedEmbeddings
+from jcb_engine.encoder.token_rules import TokenRules
 
 DEFAULT_DIM = 128
+HIDDEN_SIZE = 384
+# What the model was trained with; its 512 positions are an inheritance of the model that it was made from.
+MAX_LENGTH = 256
 QUERY_LENGTH = 64
-DOCUMENT_LENGTH = MAX_LENGTH
+OPTIONS = ("query_length", "document_length", "device")
+
+_RULES = TokenRules(query_length=QUERY_LENGTH, document_length=MAX_LENGTH, special_tokens_as_text=True)
+_SHAPE = BertShape(
+    vocab_size=30522,
+    hidden_size=HIDDEN_SIZE,
+    intermediate_size=1536,
+    num_hidden_layers=6,
+    num_attention_heads=12,
+    max_position_embeddings=512,
+    type_vocab_size=2,
+    layer_norm_eps=1e-12,
+)
 
 
-class MiniModel:
-    """all-MiniLM-L6-v2 with the head of one dimension."""
+@dataclass(frozen=True, slots=True)
+class MiniBackbone:
+    """Tokenizer and weights, without a head."""
 
-    def __init__(self, dim: int | None, version: int | None, access: HubAccess) -> None:
-        """dim: None: 128; version of the head: None: the newest.
-
-        Raises InputError for a dim or version that is not there, EncoderError where the weights cannot be had.
-        """
-        head = read_head(DEFAULT_DIM if dim is None else dim, version)
-        self._backbone = MiniLM(access)
-        self._head = torch.from_numpy(head.weight).to(self._backbone.device)
-        self._record = _record(head, self._backbone.tokenizer_sha256)
-
-    @property
-    def dim(self) -> int:
-        return int(self._head.shape[0])
-
-    @property
-    def record(self) -> EncoderRecord:
-        return self._record
-
-    def encode(self, texts: Sequence[str], *, is_query: bool) -> RaggedEmbeddings:
-        """Unit vectors of every token of every text; none for a text without a wordpiece."""
-        cuts = self._backbone.pieces.cut(texts, _length(is_query))
-        offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-        np.cumsum([len(cut.ids) for cut in cuts], out=offsets[1:])
-        values = np.empty((int(offsets[-1]), self.dim), dtype=np.float32)
-        for batch, hidden in self._backbone.hidden_states(cuts):
-            values[_rows(offsets, batch)] = self._projected(hidden)
-        return RaggedEmbeddings(
-            values,
-            offsets,
-            tokens_cut=np.array([cut.cut for cut in cuts], dtype=np.int64),
-            unknown_tokens=np.array([cut.unknown for cut in cuts], dtype=np.int64),
-        )
-
-    @torch.inference_mode()
-    def _projected(self, hidden: Tensor) -> Float32Array:
-        """hidden: [tokens, 384] -> unit vectors [tokens, dim]."""
-        vectors: Float32Array = F.normalize(F.linear(hidden, self._head), dim=1).cpu().numpy()
-        return vectors
-
-    def tokens(self, text: str, *, is_query: bool) -> list[Token]:
-        """One token for every vector."""
-        return self._backbone.pieces.tokens(text, _length(is_query))
-
-    def token_spans(self, text: str) -> list[Span]:
-        """Characters of every wordpiece, none cut, no special ones."""
-        return self._backbone.pieces.spans(text)
+    tokenizer: ColbertTokenizer
+    tokenizer_sha256: str
+    encoders: Sequence[BertEncoder]
 
 
-def _length(is_query: bool) -> int:
-    return QUERY_LENGTH if is_query else DOCUMENT_LENGTH
+def load_backbone(access: HubAccess, rules: TokenRules = _RULES, devices: Sequence[torch.device] = ()) -> MiniBackbone:
+    """One encoder for each device; none named: the CPU. Raises EncoderError where the weights are not to be had."""
+    files = find_mini_files(access)
+    tokenizer_json = files.tokenizer.read_bytes()
+    tokenizer = ColbertTokenizer(tokenizer_json.decode("utf-8"), rules, mask_token=None, pad_token=None)
+    # mapped: a query touches a few of the 47 MB of word embeddings
+    tensors = load_file(files.weights)
+    encoders = [
+        BertEncoder(Weights(tensors, device, torch.float32), _SHAPE, "mini")
+        for device in devices or (torch.device("cpu"),)
+    ]
+    return MiniBackbone(tokenizer, hashlib.sha256(tokenizer_json).hexdigest(), encoders)
 
 
-def _rows(offsets: Int64Array, texts: Int64Array) -> Int64Array:
-    """Rows of all tokens of some texts, text after text."""
-    return np.concatenate([np.arange(offsets[text], offsets[text + 1]) for text in texts])
+def load_mini(dim: int | None, version: int | None, options: EncoderOptions, access: HubAccess) -> PackedModel:
+    """`mini` with its heads. dim: None: 128; version of the heads: None: the newest.
 
-
-def _record(head: Head, tokenizer_sha256: str) -> EncoderRecord:
-    return EncoderRecord(
+    Raises InputError for a dim, a version or an option that is not there, EncoderError where weights cannot be had.
+    """
+    options.require_only(OPTIONS, "'mini'")
+    rules = options.applied_to(_RULES, MAX_LENGTH, "mini")
+    file = read_heads(version)
+    heads = Heads([Head((Dense(torch.from_numpy(weight)),)) for weight in file.weights.values()], DEFAULT_DIM)
+    dim = DEFAULT_DIM if dim is None else dim
+    heads.head(dim, file.name)  # before the weights are loaded
+    backbone = load_backbone(access, rules, chosen_devices(options))
+    record = EncoderRecord(
         family="mini",
-        name=f"mini@{head.version}",
-        dim=head.weight.shape[0],
-        head_version=head.version,
-        head_sha256=head.sha256,
+        name=file.name,
+        dim=dim,
+        head_version=file.version,
+        head_sha256=file.sha256,
         weights_sha256=WEIGHTS_SHA256,
-        tokenizer_sha256=tokenizer_sha256,
-        query_length=QUERY_LENGTH,
-        document_length=DOCUMENT_LENGTH,
+        tokenizer_sha256=backbone.tokenizer_sha256,
+        query_length=rules.query_length,
+        document_length=rules.document_length,
         query_expansion=False,
     )
+    replicas = [Replica(encoder, heads, torch.float32, file.name) for encoder in backbone.encoders]
+    return PackedModel(backbone.tokenizer, replicas, heads, dim, lambda: record)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from jcb_engine.encoder.record import EncoderRecord
 from jcb_engine.encoder.tokens import Span, Token
@@ -27,3 +28,32 @@ class EncoderModel(Protocol):
 
     def token_spans(self, text: str) -> list[Span] | None:
         """Characters of every token of a text, none cut, no special ones; None: not known."""
+
+
+@runtime_checkable
+class SeveralDims(Protocol):
+    """A model with heads of several dimensions on one backbone."""
+
+    @property
+    def dims(self) -> tuple[int, ...]: ...
+
+    def encode_dims(self, texts: Sequence[str], dims: Sequence[int], *, is_query: bool) -> dict[int, RaggedEmbeddings]:
+        """Vectors by dimension, from one pass. InputError for a dimension without a head."""
+
+
+class CheckpointWriter(Protocol):
+    """Writes a model as a checkpoint."""
+
+    def save(self, folder: Path) -> None:
+        """In the layout of Jina-ColBERT-v2's release, all heads."""
+
+    def export(self, folder: Path) -> None:
+        """In the layout of sentence-transformers, the head of its dim."""
+
+
+@runtime_checkable
+class Savable(Protocol):
+    """A model that may be written. writer: None: it has no layout of its own."""
+
+    @property
+    def writer(self) -> CheckpointWriter | None: ...

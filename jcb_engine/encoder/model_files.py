@@ -1,7 +1,4 @@
-"""The folder of a ColBERT-like checkpoint: from the hub or local, its layout recognised, its files hashed.
-
-What has no trained projection is refused here, because sentence-transformers would add a random one and search on.
-"""
+"""The files of a checkpoint: from the hub or local, read as JSON, hashed."""
 
 from __future__ import annotations
 
@@ -15,51 +12,28 @@ from jcb_engine.encoder.hub import HubAccess, download_folder
 from jcb_engine.encoder.mini_files import sha256_of_file
 from jcb_engine.errors import EncoderError
 
-_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.metadata"]
+# What tells a layout and its rules; BGE-M3's head is small and tells its layout.
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.metadata", "colbert_linear.pt"]
 _WEIGHTS = ("*.safetensors", "*.bin")
 # Exports for other runtimes, up to twice the size of the weights.
-_OTHER_RUNTIMES = ["onnx/*", "openvino/*"]
+_OTHER_RUNTIMES = ["onnx/*", "openvino/*", "vespa*"]
 
 
-def fetch_folder(name: str, access: HubAccess) -> Path:
+def fetch_small_files(name: str, access: HubAccess) -> Path:
+    """All of a model on the hub but its weights, as a folder of its cache. Raises EncoderError."""
+    return download_folder(name, _SMALL_FILES, _OTHER_RUNTIMES, access)
+
+
+def fetch_weights(name: str, access: HubAccess) -> Path:
     """The files of a model on the hub as a folder of its cache; pickled weights only where there are no others.
 
-    Raises EncoderError where they cannot be had, or the model is no late-interaction one (before its weights come).
+    Raises EncoderError where they cannot be had.
     """
-    folder = download_folder(name, _SMALL_FILES, _OTHER_RUNTIMES, access)
-    require_late_interaction(folder, name)
     for pattern in _WEIGHTS:
         folder = download_folder(name, [*_SMALL_FILES, pattern], _OTHER_RUNTIMES, access)
         if any(folder.glob(pattern)):
             return folder
     raise EncoderError(f"'{name}' has no weights ({' or '.join(_WEIGHTS)})")
-
-
-def require_late_interaction(folder: Path, name: str) -> None:
-    """Raises EncoderError unless the folder holds a model with a trained projection of its token vectors."""
-    architectures = read_json(folder / "config.json", dict).get("architectures") or []
-    modules = read_json(folder / "modules.json", list)
-    has_projection = any(str(module.get("type", "")).endswith(".Dense") for module in modules)
-    if "HF_ColBERT" in architectures:
-        if modules and not has_projection:
-            raise EncoderError(
-                f"'{name}' is in Stanford's layout, but its modules.json lists no projection and hides the trained "
-                "one; use a copy of the folder without modules.json"
-            )
-        return
-    model_type = read_json(folder / "config_sentence_transformers.json", dict).get("model_type")
-    if modules and (model_type in ("MultiVectorEncoder", "ColBERT") or _is_pylate(modules)):
-        return
-    if modules or architectures:
-        raise EncoderError(
-            f"'{name}' gives one vector for a text or has no trained projection; expected a sentence-transformers "
-            "MultiVectorEncoder, or a ColBERT in Stanford's or PyLate's layout"
-        )
-    raise EncoderError(f"'{name}' is no model: there is neither modules.json nor config.json with architectures")
-
-
-def _is_pylate(modules: list[Any]) -> bool:
-    return any(str(module.get("type", "")).startswith("pylate.") for module in modules)
 
 
 def read_json(path: Path, kind: Callable[[], Any]) -> Any:
@@ -78,7 +52,8 @@ def read_json(path: Path, kind: Callable[[], Any]) -> Any:
 def weights_sha256(folder: Path) -> str:
     """One hash of all files with weights, names included; in each folder of safetensors alone where there are any."""
     homes = sorted({file.parent for pattern in _WEIGHTS for file in folder.rglob(pattern)})
-    files = [file for home in homes for file in _weight_files(home)]
+    heads = sorted(folder.glob("colbert_linear.pt"))
+    files = [*(file for home in homes for file in _weight_files(home)), *heads]
     names: Mapping[str, str] = {file.relative_to(folder).as_posix(): sha256_of_file(file) for file in files}
     return hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
 

@@ -7,28 +7,27 @@ counts and names tokens. Code from a checkpoint is never run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sentence_transformers import MultiVectorEncoder
 from tokenizers import Encoding
-from transformers.utils import logging as transformers_logging
 
 from jcb_engine.encoder.batches import token_batches
-from jcb_engine.encoder.hub import first_line
-from jcb_engine.encoder.model_files import tokenizer_sha256, weights_sha256
+from jcb_engine.encoder.layouts.recognition import read_modules
+from jcb_engine.encoder.libraries import load_failure, quiet_transformers, require_all_keys
+from jcb_engine.encoder.model_files import read_json, tokenizer_sha256, weights_sha256
 from jcb_engine.encoder.objects import ragged
+from jcb_engine.encoder.options import EncoderOptions
+from jcb_engine.encoder.packed_model import CPU_TOKEN_BUDGET
 from jcb_engine.encoder.record import EncoderRecord
 from jcb_engine.encoder.text_tokenizer import Counted, TextTokenizer, head_of_text
 from jcb_engine.encoder.tokens import NO_SPAN, Span, Token
 from jcb_engine.errors import EncoderError, InputError
 from jcb_engine.types import AnyArray, Int64Array, RaggedEmbeddings
 
-# The reason for a small batch on a CPU stands in minilm.py.
-CPU_TOKEN_BUDGET = 2048
 GPU_TOKEN_BUDGET = 32768
 
 
@@ -37,13 +36,18 @@ class MultiVectorModel:
 
     FAMILY = "multi-vector"
 
-    def __init__(self, folder: Path, hub_name: str | None, dim: int | None) -> None:
-        """folder: absolute, of a model that `require_late_interaction` accepts; in the hub's cache with a hub_name.
+    def __init__(self, folder: Path, hub_name: str | None, dim: int | None, options: EncoderOptions) -> None:
+        """folder: absolute, of a late-interaction model; in the hub's cache with a hub_name. options: one device.
 
         Raises InputError where dim is not the model's, EncoderError where it cannot be loaded.
         """
         name = hub_name or str(folder)
-        self._model = _load(folder, name)
+        options.require_only(("device",), f"'{name}', which sentence-transformers loads")
+        if len(options.devices) > 1:
+            raise InputError(f"several devices are asked of '{name}', which encodes on one; name one")
+        _require_projection(folder, name)
+        self._model = _load(folder, name, options.devices[0] if options.devices else None)
+        require_all_keys(self._model[0].auto_model, folder, name)
         self._name = name
         self._folder = folder
         # a folder of the hub's cache is named by the commit
@@ -183,27 +187,24 @@ def _task(is_query: bool) -> str:
     return "query" if is_query else "document"
 
 
-def _load(folder: Path, name: str) -> MultiVectorEncoder:
+def _require_projection(folder: Path, name: str) -> None:
+    """sentence-transformers follows modules.json, and makes a projection up where that lists none."""
+    modules = read_modules(folder)
+    architectures = read_json(folder / "config.json", dict).get("architectures") or []
+    if "HF_ColBERT" in architectures and modules and not any(module["type"].endswith(".Dense") for module in modules):
+        raise EncoderError(
+            f"'{name}' is in Stanford's layout, but its modules.json lists no projection and hides the trained "
+            "one; use a copy of the folder without modules.json"
+        )
+
+
+def _load(folder: Path, name: str, device: str | None) -> MultiVectorEncoder:
     try:
-        with _without_progress_bars():
-            return MultiVectorEncoder(str(folder), trust_remote_code=False, local_files_only=True)
+        with quiet_transformers():
+            return MultiVectorEncoder(str(folder), device=device, trust_remote_code=False, local_files_only=True)
     # Whatever a library finds in a folder it does not understand: it has no error of its own for it.
     except Exception as error:
-        raise EncoderError(
-            f"'{name}' cannot be loaded by sentence-transformers: {type(error).__name__}: {first_line(error)}"
-        ) from error
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """transformers shows a bar for the weights that it loads, terminal or not."""
-    was_enabled = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            transformers_logging.enable_progress_bar()
+        raise load_failure(folder, name, error) from error
 
 
 def _embedding_dim(model: MultiVectorEncoder, name: str) -> int:

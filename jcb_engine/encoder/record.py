@@ -14,13 +14,16 @@ from jcb_engine.types import JsonValue
 class EncoderRecord:
     """An encoder's identity. None: not known, and then not compared.
 
-    family: "mini", "multi-vector" (a sentence-transformers MultiVectorEncoder) or "object" (a caller's own).
+    family: "mini", "colbert" (a checkpoint that we load ourselves), "multi-vector" (a sentence-transformers
+        MultiVectorEncoder), "single-vector" (one vector for a text) or "object" (a caller's own).
     name: what loads it: "mini@1", a folder, a name on the hub, or the class of an object.
     revision: the commit on the hub that was asked for.
     head_version, head_sha256: the projection to `dim` and the hash of its file, where it comes apart from the weights.
     weights_sha256, tokenizer_sha256: hashes of the files.
-    query_length, document_length: the most tokens of a text, special ones included.
-    query_expansion: whether queries are filled up with mask tokens that search too.
+    query_length, document_length, query_expansion, attends_to_expansion, punctuation, special_tokens_as_text,
+    query_marker, document_marker: as in TokenRules; a marker that is not there is the empty text.
+    language: the adapter of an X-MOD model. pooling: how one vector was made of all of a text.
+    token_pooling: so many token vectors of a document became one; queries are not pooled, so it is not compared.
     """
 
     family: str
@@ -34,6 +37,14 @@ class EncoderRecord:
     query_length: int | None = None
     document_length: int | None = None
     query_expansion: bool | None = None
+    attends_to_expansion: bool | None = None
+    punctuation: str | None = None
+    special_tokens_as_text: bool | None = None
+    query_marker: str | None = None
+    document_marker: str | None = None
+    language: str | None = None
+    pooling: str | None = None
+    token_pooling: float | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
         """Every field by name, fit for JSON."""
@@ -61,7 +72,7 @@ class EncoderRecord:
         Equal weights make equal encoders wherever they were loaded from, so then name and revision may differ.
         """
         same_weights = self.weights_sha256 is not None and self.weights_sha256 == other.weights_sha256
-        ignored = {"name", "revision"} if same_weights else set()
+        ignored = {"token_pooling", *(("name", "revision") if same_weights else ())}
         lines = []
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
@@ -70,7 +81,12 @@ class EncoderRecord:
         return lines
 
 
-_TEXT, _TEXT_OR_NONE, _NUMBER_OR_NONE = (str,), (str, type(None)), (int, type(None))
+_TEXT, _TEXT_OR_NONE, _NUMBER_OR_NONE, _SWITCH_OR_NONE = (
+    (str,),
+    (str, type(None)),
+    (int, type(None)),
+    (bool, type(None)),
+)
 _ALLOWED_TYPES: Mapping[str, tuple[type, ...]] = {
     "family": _TEXT,
     "name": _TEXT,
@@ -82,5 +98,13 @@ _ALLOWED_TYPES: Mapping[str, tuple[type, ...]] = {
     "tokenizer_sha256": _TEXT_OR_NONE,
     "query_length": _NUMBER_OR_NONE,
     "document_length": _NUMBER_OR_NONE,
-    "query_expansion": (bool, type(None)),
+    "query_expansion": _SWITCH_OR_NONE,
+    "attends_to_expansion": _SWITCH_OR_NONE,
+    "punctuation": _TEXT_OR_NONE,
+    "special_tokens_as_text": _SWITCH_OR_NONE,
+    "query_marker": _TEXT_OR_NONE,
+    "document_marker": _TEXT_OR_NONE,
+    "language": _TEXT_OR_NONE,
+    "pooling": _TEXT_OR_NONE,
+    "token_pooling": (float, int, type(None)),
 }

@@ -6,6 +6,7 @@ threads may use one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,22 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = special_tokens_are_text
+        self.unknown_id = _unknown_id(self._tokenizer, tokenizer_json)
+
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The special ids that the tokenizer's own template puts before and after a text."""
+        encoding = self._tokenizer.encode("a")
+        mask = encoding.special_tokens_mask
+        first = mask.index(0) if 0 in mask else len(mask)
+        last = len(mask) - mask[::-1].index(0) if 0 in mask else len(mask)
+        return encoding.ids[:first], encoding.ids[last:]
+
+    def token(self, identity: int) -> str:
+        """A token as the vocabulary writes it. Raises ValueError for an id that is not in it."""
+        token: str | None = self._tokenizer.id_to_token(identity)
+        if token is None:
+            raise ValueError(f"the vocabulary has no token {identity}")
+        return token
 
     def token_id(self, token: str) -> int | None:
         """The id of a token as the vocabulary writes it; None: it has no such token."""
@@ -82,6 +99,15 @@ class TextTokenizer:
     def _encodings(self, text: str) -> Iterator[tuple[int, Encoding]]:
         for start, end in _piece_spans(text):
             yield start, self._tokenizer.encode(text[start:end], add_special_tokens=False)
+
+
+def _unknown_id(tokenizer: Tokenizer, tokenizer_json: str) -> int | None:
+    """The id of what is not in the vocabulary; None: there is none, as with byte-level vocabularies."""
+    model = json.loads(tokenizer_json)["model"]
+    if isinstance(model.get("unk_id"), int):
+        return int(model["unk_id"])
+    token = model.get("unk_token")
+    return tokenizer.token_to_id(token) if isinstance(token, str) else None
 
 
 def _shifted(spans: Sequence[Span], offset: int) -> list[Span]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jcb_engine.encoder import Encoder, EncoderRecord
-from jcb_engine.encoder.head_files import read_head
+from jcb_engine.encoder.head_files import read_heads
 from jcb_engine.encoder.mini_files import WEIGHTS_SHA256
 from jcb_engine.errors import EncoderError, EncoderMismatchError, InputError
 
@@ -77,7 +77,7 @@ def test_equal_weights_may_have_another_name() -> None:
 def test_mini_records_what_its_vectors_depend_on(mini: Encoder) -> None:
     record = mini.record
     assert (record.family, record.name, record.dim, record.head_version) == ("mini", "mini@1", 128, 1)
-    assert record.head_sha256 == read_head(128, 1).sha256
+    assert record.head_sha256 == read_heads(1).sha256
     assert record.weights_sha256 == WEIGHTS_SHA256
     assert record.tokenizer_sha256 is not None
     assert (record.query_length, record.document_length, record.query_expansion) == (64, 256, False)

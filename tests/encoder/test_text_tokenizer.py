@@ -69,12 +69,14 @@ def test_what_is_no_tokenizer_is_refused() -> None:
 _COUNT_ONE_MEGABYTE = """
 import json, resource, sys
 from jcb_engine.encoder.mini_files import package_folder
-from jcb_engine.encoder.wordpieces import WordPieces
-pieces = WordPieces((package_folder() / "tokenizer.json").read_text("utf-8"))
+from jcb_engine.encoder.colbert_tokenizer import ColbertTokenizer
+from jcb_engine.encoder.token_rules import TokenRules
+rules = TokenRules(query_length=64, document_length=256, special_tokens_as_text=True)
+tokenizer = ColbertTokenizer((package_folder() / "tokenizer.json").read_text("utf-8"), rules, None, None)
 text = {"words": "alterations of the cerebral white matter ", "chinese": "\\u6f22\\u5b57", "letters": "a"}[sys.argv[1]]
 text = (text * 1_000_000)[:1_000_000]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-cut = pieces.cut([text], 256)[0]
+cut = tokenizer.tokenize([text], is_query=False)[0]
 print(json.dumps([len(cut.ids), cut.cut, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before]))
 """
 
