@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Pooling, Transformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 from jcb_engine.encoder.libraries import load_failure, quiet_transformers, require_all_keys
 from jcb_engine.encoder.model_files import tokenizer_sha256, weights_sha256
