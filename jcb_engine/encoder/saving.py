@@ -95,7 +95,7 @@ class StanfordWriter:
         from jcb_engine.encoder.libraries import quiet_transformers
 
         checkpoint, rules = self._checkpoint, self._rules
-        head = checkpoint.heads.head(self._dim, checkpoint.name).layers[0].weight.float()
+        head = checkpoint.heads.head(self._dim, checkpoint.name).layers[0].weight
         markers = [marker for marker in (rules.query_marker, rules.document_marker) if marker is not None]
         tokenizer_json = _with_markers(checkpoint.tokenizer_json, markers)
         expansion = {"strategy": "fixed", "attend": rules.attends_to_expansion, "length": rules.query_length}
@@ -109,6 +109,7 @@ class StanfordWriter:
                 query_length=None if rules.query_expansion else rules.query_length,
                 document_length=rules.document_length,
                 query_expansion=expansion if rules.query_expansion else None,
+                model_kwargs={"dtype": head.dtype},
             )
             dense = Dense(
                 head.shape[1],

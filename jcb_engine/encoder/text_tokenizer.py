@@ -7,6 +7,7 @@ threads may use one.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from jcb_engine.encoder.tokens import Span, Token
 # PIECE_CHARACTERS and never more than GROUP_CHARACTERS at once: 1 MB of text then takes 40 to 150 MB, not up to 650.
 PIECE_CHARACTERS = 1 << 16
 GROUP_CHARACTERS = 1 << 18
+# A score that loses against any spelling by other pieces: log probabilities of vocabularies end near -20.
+_NEVER = -1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,9 @@ class TextTokenizer:
         special_tokens_are_text: whether "[SEP]" typed in a text is five letters or BERT's end of a text.
         """
         try:
-            self._tokenizer = Tokenizer.from_str(tokenizer_json)
+            self._tokenizer = Tokenizer.from_str(
+                _without_special_pieces(tokenizer_json) if special_tokens_are_text else tokenizer_json
+            )
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"no tokenizer.json: {error}") from error
         self._tokenizer.no_padding()
@@ -103,11 +108,27 @@ class TextTokenizer:
 
 def _unknown_id(tokenizer: Tokenizer, tokenizer_json: str) -> int | None:
     """The id of what is not in the vocabulary; None: there is none, as with byte-level vocabularies."""
-    model = json.loads(tokenizer_json)["model"]
-    if isinstance(model.get("unk_id"), int):
-        return int(model["unk_id"])
-    token = model.get("unk_token")
-    return tokenizer.token_to_id(token) if isinstance(token, str) else None
+    # searched, not parsed: a vocabulary of 250,000 pieces takes a second to parse
+    identity = re.search(r'"unk_id"\s*:\s*(\d+)', tokenizer_json)
+    if identity is not None:
+        return int(identity[1])
+    token = re.search(r'"unk_token"\s*:\s*("(?:[^"\\]|\\.)*")', tokenizer_json)
+    return None if token is None else tokenizer.token_to_id(json.loads(token[1]))
+
+
+def _without_special_pieces(tokenizer_json: str) -> str:
+    """A tokenizer.json whose vocabulary does not spell special tokens out of text.
+
+    SentencePiece vocabularies hold "</s>" and "<mask>" as pieces with the best of all scores, so that a text would be
+    cut into them although they are not looked for as special tokens.
+    """
+    content = json.loads(tokenizer_json)
+    model = content.get("model") or {}
+    if model.get("type") != "Unigram":
+        return tokenizer_json
+    special = {token["content"] for token in content.get("added_tokens") or [] if token.get("special")}
+    model["vocab"] = [[piece, _NEVER if piece in special else score] for piece, score in model["vocab"]]
+    return json.dumps(content, ensure_ascii=False)
 
 
 def _shifted(spans: Sequence[Span], offset: int) -> list[Span]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -125,31 +124,27 @@ def test_a_path_is_never_a_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Encoder(Path("owner/name"))
 
 
-@pytest.mark.parametrize("name", ["jinaai/jina-colbert-v2", "jinaai/jina-colbert-v2-96", "jinaai/jina-colbert-v2-64"])
-def test_jina_colbert_is_refused_before_anything_is_fetched(name: str) -> None:
-    with pytest.raises(EncoderError, match=f"does not load Jina-ColBERT-v2 \\('{name}'\\); what loads is 'mini'"):
-        Encoder(name)
-
-
-def test_a_folder_of_jina_colbert_is_told_by_its_config(tmp_path: Path) -> None:
-    config = {"architectures": ["HF_ColBERT"], "position_embedding_type": "rotary", "auto_map": {}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(EncoderError, match="does not load Jina-ColBERT-v2"):
-        Encoder(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "is no model: there is neither modules.json nor config.json"),
+        ({}, "is no model: there is neither modules.json nor a config.json"),
         ({"config.json": "{}"}, "is no model"),
         ({"config.json": "not json"}, "config.json is no JSON"),
         ({"config.json": "[]"}, "config.json holds a list; expected a dict"),
-        ({"config.json": '{"architectures": ["BertModel"]}'}, "has no trained projection; expected"),
-        ({"modules.json": '[{"type": "sentence_transformers.models.Transformer"}]'}, "has no trained projection"),
+        ({"config.json": '{"architectures": ["BertModel"]}'}, "encoder without a trained projection; .*pooling='mean'"),
+        ({"config.json": '{"model_type": "bert"}'}, "encoder without a trained projection"),
+        ({"config.json": '{"architectures": ["HF_ColBERT"], "model_type": "bert"}'}, "has no weights"),
         (
-            {"config.json": '{"architectures": ["HF_ColBERT"]}', "modules.json": '[{"type": "a.Transformer"}]'},
+            {
+                "config.json": '{"architectures": ["HF_ColBERT"], "model_type": "deberta-v2"}',
+                "modules.json": '[{"type": "a.Transformer"}]',
+            },
             "hides the trained one; use a copy of the folder without modules.json",
+        ),
+        ({"modules.json": "[1]"}, "lists 1; expected an object with a type and a path"),
+        (
+            {"modules.json": '[{"type": "pylate.models.Transformer", "path": "../elsewhere"}]'},
+            "names the path '../elsewhere'; expected one within the folder",
         ),
     ],
 )
