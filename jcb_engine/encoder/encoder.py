@@ -12,7 +12,7 @@ from typing import Literal, Unpack
 import numpy as np
 
 from jcb_engine.encoder.hub import HubAccess
-from jcb_engine.encoder.loading import load_model, load_record
+from jcb_engine.encoder.loading import load_model, load_record, load_with_new_heads
 from jcb_engine.encoder.model import CheckpointWriter, EncoderModel, Savable, SeveralDims
 from jcb_engine.encoder.options import EncoderArguments, EncoderOptions
 from jcb_engine.encoder.record import EncoderRecord
@@ -87,6 +87,29 @@ class Encoder:
                 f"'{record.name}' is not what the index was made with: {'; '.join(differences)} (here: loaded now, "
                 "there: recorded in the index); load the same version, or build the index again"
             )
+        return encoder
+
+    @classmethod
+    def with_new_heads(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        dims: Sequence[int],
+        *,
+        seed: int = 0,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        **options: Unpack[EncoderArguments],
+    ) -> Encoder:
+        """A bare encoder (BERT, XLM-R, X-MOD, XLM-R with rotary positions) with untrained heads: where training begins.
+
+        dims: a head each, of random numbers; the first is the default. `save` writes it as a checkpoint.
+        Raises InputError for dims or options that cannot be, EncoderError where there is no such encoder.
+        """
+        access = HubAccess(revision, token, local_files_only)
+        encoder = cls.__new__(cls)
+        encoder._pooling = None
+        encoder._model = load_with_new_heads(name_or_path, dims, seed, EncoderOptions(**options), access)
         return encoder
 
     def _with_dim(self, dim: int | None) -> EncoderModel:
@@ -169,7 +192,7 @@ class Encoder:
         Texts are read ahead as far as WINDOW_CHARACTERS and WINDOW_TEXTS allow, and encoded together, sorted by length.
         Raises InputError for what is no text.
         """
-        for window in windows(texts):
+        for window in windows(_checked_stream(texts)):
             yield from self.encode_document(window)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -229,6 +252,15 @@ def _check_texts(texts: object, kind: _Kind) -> None:
             raise InputError(f"text {number} is a {type(text).__name__}; expected str")
         if not _is_utf8(text):
             raise InputError(f"text {number} holds half a surrogate pair, which is no Unicode text; decode it again")
+
+
+def _checked_stream(texts: Iterable[str]) -> Iterator[str]:
+    if isinstance(texts, str):
+        raise InputError("one text came; pass an iterable of texts, such as stream_documents([text])")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {number} is a {type(text).__name__}; expected str")
+        yield text
 
 
 def _check_queries(texts: list[str]) -> None:

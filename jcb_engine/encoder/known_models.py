@@ -69,3 +69,8 @@ def tell_licence(name: str, config: Mapping[str, Any]) -> None:
         name,
         _NON_COMMERCIAL,
     )
+
+
+def forget_told() -> None:
+    """Tell licences anew."""
+    _told.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from jcb_engine.encoder.hub import HubAccess
@@ -45,6 +46,27 @@ def load_model(
     if not isinstance(source, str) or not _HUB_NAME.fullmatch(name):
         raise EncoderError(f"there is no model folder '{name}'; what loads is {WHAT_LOADS}")
     return _load_from_hub(name, dim, options, access)
+
+
+def load_with_new_heads(
+    source: str | os.PathLike[str], dims: Sequence[int], seed: int, options: EncoderOptions, access: HubAccess
+) -> EncoderModel:
+    """A bare encoder with untrained heads. Raises InputError, EncoderError as `layouts.bare.read` does."""
+    name = os.fspath(source)
+    folder = _expanded(name)
+    hub_name = None
+    if not folder.is_dir():
+        if not isinstance(source, str) or not _HUB_NAME.fullmatch(name):
+            raise EncoderError(f"there is no model folder '{name}'; expected one, or a hub name ('owner/name')")
+        folder, hub_name = fetch_weights(name, access), name
+    try:
+        from jcb_engine.encoder.checkpoint_model import model_of
+        from jcb_engine.encoder.layouts import bare
+    except ModuleNotFoundError as error:
+        raise _missing(error, f"'{name}'", "models") from error
+    files = _Files(folder.resolve(), hub_name, Layout.BARE)
+    tell_licence(files.name, read_json(files.folder / "config.json", dict))
+    return model_of(bare.read(files.folder, files.name, files.revision, dims, seed), None, options)
 
 
 def load_record(record: EncoderRecord, access: HubAccess) -> EncoderModel:

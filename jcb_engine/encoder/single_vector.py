@@ -47,7 +47,7 @@ class SingleVectorModel:
         device = options.devices[0] if options.devices else None
         self._model = _load(folder, self._name, options, device)
         require_all_keys(self._model[0].auto_model, folder, self._name)
-        self._dim = int(self._model.get_sentence_embedding_dimension() or 0)
+        self._dim = int(self._model.get_embedding_dimension() or 0)
         if dim is not None and dim != self._dim:
             raise InputError(f"dim {dim} is asked of '{self._name}', whose vectors have {self._dim}; leave dim out")
         backend = getattr(self._model.tokenizer, "backend_tokenizer", None)
@@ -108,7 +108,7 @@ def _load(folder: Path, name: str, options: EncoderOptions, device: str | None) 
             if options.pooling is None:
                 return SentenceTransformer(str(folder), device=device, trust_remote_code=False, local_files_only=True)
             transformer = Transformer(str(folder))
-            pooling = Pooling(transformer.get_word_embedding_dimension(), pooling_mode=options.pooling)
+            pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode=options.pooling)
             return SentenceTransformer(modules=[transformer, pooling], device=device)
     # Whatever a library finds in a folder it does not understand: it has no error of its own for it.
     except Exception as error:

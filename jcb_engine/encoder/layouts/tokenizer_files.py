@@ -17,6 +17,8 @@ from jcb_engine.errors import EncoderError
 
 # In the order asked: what the checkpoint says of itself comes first.
 _FILES = ("tokenizer_config.json", "special_tokens_map.json")
+# What older checkpoints hold in its place. Without any of them transformers makes an empty vocabulary up.
+_OLDER_FILES = ("vocab.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.json")
 _USUAL = {"mask_token": ("[MASK]", "<mask>"), "pad_token": ("[PAD]", "<pad>")}
 
 
@@ -60,6 +62,8 @@ def _content(token: Any) -> str | None:
 
 def _rebuilt(folder: Path, name: str) -> str:
     """A tokenizer.json made of older files (vocab.txt, sentencepiece.bpe.model)."""
+    if not any((folder / file).is_file() for file in _OLDER_FILES):
+        raise EncoderError(f"'{name}' has no tokenizer: there is neither tokenizer.json nor {', '.join(_OLDER_FILES)}")
     from transformers import AutoTokenizer
 
     try:
