@@ -65,4 +65,12 @@ def test_an_index_is_data_never_code() -> None:
         r"^\s*(import pickle|from pickle)|allow_pickle=True|torch\.load\(|trust_remote_code=True", re.M
     )
     for source in (ROOT / "jcb_engine").rglob("*.py"):
-        assert not forbidden.search(source.read_text()), source
+        if source.name != "torch_files.py":
+            assert not forbidden.search(source.read_text()), source
+
+
+def test_the_one_place_that_unpickles_takes_tensors_alone() -> None:
+    source = (ROOT / "jcb_engine" / "torch_files.py").read_text()
+    calls = re.findall(r"torch\.load\(([^)]*)\)", source)
+    assert calls
+    assert all("weights_only=True" in call for call in calls)

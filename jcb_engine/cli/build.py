@@ -34,6 +34,7 @@ class BuildRequest:
     format: str | None
     model: str
     dim: int | None
+    encoding: dict[str, Any]
     fields: Fields
     skip_bad: int
     options: dict[str, Any]
@@ -64,7 +65,7 @@ def build(request: BuildRequest) -> None:
 
     from jcb_engine.encoder import Encoder
 
-    encoder = Encoder(request.model, dim=request.dim)
+    encoder = Encoder(request.model, dim=request.dim, **request.encoding)
     options = _with_splitting(options, request, kind, encoder)
     with shown_progress(quiet=request.quiet) as progress:
         report = build_index(documents, request.index, encoder, options, progress)

@@ -56,11 +56,27 @@ def _build(
         str,
         typer.Option(
             metavar="NAME",
-            help="mini, mini@VERSION, a folder, or a name on the hub such as lightonai/GTE-ModernColBERT-v1.",
+            help="mini, mini@VERSION, a folder, or a name on the hub; `jcb-index models` lists known ones.",
         ),
     ] = "mini",
     dim: Annotated[
         int | None, typer.Option(metavar="D", help="Dimensions of a token vector; the model's default if left out.")
+    ] = None,
+    query_length: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of a query; longer ones are cut.  [default: the model's]")
+    ] = None,
+    document_length: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of a document or passage.  [default: the model's]")
+    ] = None,
+    token_pooling: Annotated[
+        float | None,
+        typer.Option(metavar="F", help="Cluster a document's token vectors, so that F of them become one, such as 2."),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Of a model with an adapter for each, such as de_DE.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="COMMIT", help="Commit, tag or branch of a model on the hub.")
     ] = None,
     nbits: Annotated[
         int | None, typer.Option(metavar="1|2|4|8|16", help="Bits per dimension; 16 is uncompressed.  [default: 4]")
@@ -119,6 +135,13 @@ def _build(
             format=format_name,
             model=model,
             dim=dim,
+            encoding={
+                "query_length": query_length,
+                "document_length": document_length,
+                "token_pooling": token_pooling,
+                "language": language,
+                "revision": revision,
+            },
             fields=Fields(id=id_field, title=title_field, text=text_field),
             skip_bad=skip_bad,
             options={name: value for name, value in options.items() if value is not None},
@@ -139,6 +162,14 @@ def _source_and_index(source: str | None, index: str | None, format_name: str | 
     if not index:
         raise InputError(f"build needs a folder for the index: jcb-index build {source} INDEX")
     return source, index
+
+
+@app.command("models")
+def _models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List known models: dimensions, lengths in tokens, languages, licence of their weights."""
+    from jcb_engine.cli.models import models
+
+    models(as_json=as_json)
 
 
 @app.command("info")

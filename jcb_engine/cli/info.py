@@ -59,4 +59,6 @@ def _encoder_text(encoder: Mapping[str, JsonValue] | None) -> str:
         for kind in ("query", "document")
         if isinstance(length := encoder.get(f"{kind}_length"), int)
     ]
-    return printable(", ".join([str(encoder.get("name", "unnamed")), *lengths]))
+    factor = encoder.get("token_pooling")
+    pooling = [f"token pooling by {factor:g}"] if isinstance(factor, int | float) else []
+    return printable(", ".join([str(encoder.get("name", "unnamed")), *lengths, *pooling]))

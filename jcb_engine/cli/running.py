@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 def run(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. arguments: None takes those of the process."""
     _print_anything()
+    _show_log()
     try:
         result = app(args=arguments, prog_name=name, standalone_mode=False)
         if sys.stdout is not None:  # a process may be started without one
@@ -86,6 +88,20 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+class _Warnings(logging.Handler):
+    """What the engine logs, as warnings of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
+def _show_log() -> None:
+    log = logging.getLogger("jcb_engine")
+    if not any(isinstance(handler, _Warnings) for handler in log.handlers):
+        log.addHandler(_Warnings(logging.WARNING))
+    log.propagate = False
 
 
 def _print_anything() -> None:

@@ -192,7 +192,7 @@ class Encoder:
         Texts are read ahead as far as WINDOW_CHARACTERS and WINDOW_TEXTS allow, and encoded together, sorted by length.
         Raises InputError for what is no text.
         """
-        for window in windows(_checked_stream(texts)):
+        for window in windows(_checked_stream(texts), len):
             yield from self.encode_document(window)
 
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -42,7 +42,7 @@ KNOWN_MODELS = (
     KnownModel("mixedbread-ai/mxbai-colbert-large-v1", (128,), 32, None, 512, "English", "Apache-2.0"),
     KnownModel("lightonai/GTE-ModernColBERT-v1", (128,), 32, 300, 8192, "English", "Apache-2.0"),
     KnownModel("BAAI/bge-m3", (1024,), 512, 8192, 8192, "over 100 languages", "MIT"),
-    KnownModel("antoinelouis/colbert-xm", (128,), 32, None, 512, "81 languages, one adapter each", "MIT"),
+    KnownModel("antoinelouis/colbert-xm", (128,), 32, None, 512, "81 languages", "MIT"),
 )
 
 
@@ -69,6 +69,11 @@ def tell_licence(name: str, config: Mapping[str, Any]) -> None:
         name,
         _NON_COMMERCIAL,
     )
+
+
+def consider_told(name: str) -> None:
+    """Leave a licence out from here on."""
+    _told.add(name)
 
 
 def forget_told() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jcb_engine.encoder.hub import HubAccess
-from jcb_engine.encoder.known_models import tell_licence
+from jcb_engine.encoder.known_models import consider_told, tell_licence
 from jcb_engine.encoder.layouts import Layout, recognise
 from jcb_engine.encoder.model import EncoderModel
 from jcb_engine.encoder.model_files import fetch_small_files, fetch_weights, read_json
@@ -75,6 +75,7 @@ def load_record(record: EncoderRecord, access: HubAccess) -> EncoderModel:
         raise EncoderError(
             f"the index was made with an object of {record.name}, which cannot be loaded by name; pass such an object"
         )
+    consider_told(record.name)  # when the index was made
     return load_model(record.name, record.dim, options_of(record), access)
 
 

@@ -23,7 +23,7 @@ class IndexOptions:
     centroids: number of centroids; None takes 8 * sqrt(tokens) rounded down to a power of two.
     seed: of the sample, the rotation and k-means. The same input, seed and threads give the same bytes.
     max_ram_bytes: a quarter of it bounds the vectors that the codec is trained on; other memory is bounded by chunks of
-        256 texts or 65,536 token vectors.
+        about 65,000 token vectors.
     faiss_factory: how the centroids near a query token are found: "Flat" compares all; any other factory string of
         FAISS names an index over the centroids, made anew whenever the index is opened.
     """

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+# here, not when first used: an interrupt is lost where it meets numpy in the middle of importing this
+from numpy.random import default_rng
+
 from jcb_engine.indexing.scratch import ScratchFile, map_scratch
 from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
@@ -18,7 +21,7 @@ def sample_order(documents: int, seed: int) -> Int64Array:
 
     The order of the corpus does not matter: one sorted by topic gives as good a sample as a shuffled one.
     """
-    return np.random.default_rng([seed, documents]).permutation(documents).astype(np.int64)
+    return default_rng([seed, documents]).permutation(documents).astype(np.int64)
 
 
 def documents_needed(documents: int, tokens_so_far: int, documents_so_far: int, wanted_tokens: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from jcb_engine.indexing.sampling import SampleFile, documents_needed, first_doc
 from jcb_engine.indexing.sources import VectorSource
 from jcb_engine.kernels import Backend
 from jcb_engine.storage import SegmentWriter, Transaction
-from jcb_engine.types import Int64Array
+from jcb_engine.types import Int64Array, RaggedEmbeddings
 
 # Share of max_ram that the training vectors may take as float32; k-means reads them again and again.
 _SAMPLE_SHARE_OF_RAM = 4
@@ -51,15 +53,30 @@ def build_segment(
         codec_id = transaction.write_codec(codec_arrays, properties)
         progress.stage("compressing", source.documents)
         with SegmentCompressor(segment, codec, backend, scratch) as compressor:
-            for chunk in source.chunks(rows, sample):
-                compressor.append(chunk)
-                progress.advance(len(chunk))
+            _compress(source.chunks(rows, sample), compressor, progress)
             statistics = compressor.seal(codec_id)
     finally:
         sample.abandon()
     with_vectors = statistics["documents_with_vectors"]
     assert isinstance(with_vectors, int)
     return BuiltSegment(codec, len(rows), compressor.tokens, with_vectors)
+
+
+def _compress(chunks: Iterable[RaggedEmbeddings], compressor: SegmentCompressor, progress: BuildProgress) -> None:
+    """Compress and write one chunk while the next is encoded; never more than two are in memory."""
+    with ThreadPoolExecutor(1, thread_name_prefix="compress") as pool:
+        pending: tuple[Future[None], int] | None = None
+        for chunk in chunks:
+            if pending is not None:
+                _finish(*pending, progress)
+            pending = pool.submit(compressor.append, chunk), len(chunk)
+        if pending is not None:
+            _finish(*pending, progress)
+
+
+def _finish(done: Future[None], documents: int, progress: BuildProgress) -> None:
+    done.result()
+    progress.advance(documents)
 
 
 def _draw_sample(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
 from jcb_engine.encoder import Encoder
+from jcb_engine.encoder.windows import windows
 from jcb_engine.indexing.sampling import SampleFile
 from jcb_engine.indexing.spool import VectorSpool
 from jcb_engine.storage import DocumentWriter
 from jcb_engine.types import Document, Float32Array, Int64Array, RaggedEmbeddings
 
-_TEXTS_AT_ONCE = 256  # enough for the encoder to sort by length, few enough to bound memory
+_TEXTS_READ_AT_ONCE = 256
 
 
 class VectorSource(Protocol):
@@ -88,15 +90,20 @@ class EncodedTexts:
         return None
 
     def vectors_of(self, rows: Int64Array) -> Iterator[Float32Array]:
-        for start in range(0, len(rows), _TEXTS_AT_ONCE):
-            yield from self._encode(self._store.get([int(row) for row in rows[start : start + _TEXTS_AT_ONCE]]))
+        for window in windows(self._documents_of(rows), _characters):
+            yield from self._encode(window)
+
+    def _documents_of(self, rows: Int64Array) -> Iterator[Document]:
+        for start in range(0, len(rows), _TEXTS_READ_AT_ONCE):
+            yield from self._store.get([int(row) for row in rows[start : start + _TEXTS_READ_AT_ONCE]])
 
     def chunks(self, sample_rows: Int64Array, sample: SampleFile) -> Iterator[RaggedEmbeddings]:
         place_in_sample = np.full(self.documents, -1, dtype=np.int64)
         place_in_sample[sample_rows] = np.arange(len(sample_rows))
         vectors, offsets = sample.map(), sample.offsets
         first_row = 0
-        for batch in self._store.iterate(batch_size=_TEXTS_AT_ONCE):
+        documents = chain.from_iterable(self._store.iterate(batch_size=_TEXTS_READ_AT_ONCE))
+        for batch in windows(documents, _characters):
             places = place_in_sample[first_row : first_row + len(batch)]
             fresh = iter(self._encode([text for text, place in zip(batch, places, strict=True) if place < 0]))
             parts = [next(fresh) if place < 0 else vectors[offsets[place] : offsets[place + 1]] for place in places]
@@ -136,6 +143,10 @@ class SpooledVectors:
 
     def chunks(self, sample_rows: Int64Array, sample: SampleFile) -> Iterator[RaggedEmbeddings]:
         return self._spool.chunks()
+
+
+def _characters(document: Document) -> int:
+    return len(document.title) + len(document.text)
 
 
 def _laid_end_to_end(parts: list[Float32Array], dim: int) -> RaggedEmbeddings:

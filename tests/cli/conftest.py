@@ -89,7 +89,9 @@ def jcb_search(capfd: pytest.CaptureFixture[str], cutting_model: None) -> Comman
 @pytest.fixture
 def cutting_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model, by name or by record, is the cutting encoder; the kernels are the native ones where they run."""
-    monkeypatch.setattr(encoder_module, "load_model", lambda name, dim, access: ObjectModel(CuttingEncoder(), dim))
+    monkeypatch.setattr(
+        encoder_module, "load_model", lambda name, dim, options, access: ObjectModel(CuttingEncoder(), dim)
+    )
     monkeypatch.setattr(encoder_module, "load_record", lambda record, access: ObjectModel(CuttingEncoder(), record.dim))
     monkeypatch.setenv("JCB_BACKEND", _backend())
 

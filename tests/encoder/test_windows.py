@@ -18,7 +18,7 @@ def test_windows_hold_every_text_once_in_order_within_bounds(texts: list[str], c
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows, "WINDOW_CHARACTERS", characters)
         patch.setattr(windows, "WINDOW_TEXTS", count)
-        lists = list(windows.windows(texts))
+        lists = list(windows.windows(texts, len))
     assert [text for window in lists for text in window] == texts
     for window in lists:
         assert 1 <= len(window) <= count
