@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from jcb_engine.encoder.backbones.alibi import AlibiBias
 from jcb_engine.encoder.backbones.attention import Bias, attend
+from jcb_engine.encoder.backbones.linear import Linear, linear
 from jcb_engine.encoder.backbones.packing import Packed
 from jcb_engine.encoder.backbones.weights import Weights
 from jcb_engine.errors import EncoderError
@@ -55,15 +56,6 @@ class BertShape:
                 "dimensions, which they do not divide"
             )
         return cls(**values)
-
-
-@dataclass(frozen=True, slots=True)
-class _Linear:
-    weight: Tensor  # [outputs, inputs]
-    bias: Tensor | None  # [outputs]
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        return F.linear(inputs, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +136,13 @@ class _FeedForward:
     """BERT's: expand, GELU, contract."""
 
     def __init__(self, weights: Weights, name: str, shape: BertShape) -> None:
-        self.expand = _linear(weights, f"{name}.intermediate.dense", shape.intermediate_size, shape.hidden_size)
-        self.contract = _linear(weights, f"{name}.output.dense", shape.hidden_size, shape.intermediate_size)
+        inner, hidden = shape.intermediate_size, shape.hidden_size
+        self.expand = _linear(weights, f"{name}.intermediate.dense", inner, hidden, gelu=True)
+        self.contract = _linear(weights, f"{name}.output.dense", hidden, inner)
         self.norm = _layer_norm(weights, f"{name}.output.LayerNorm", shape)
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        return self.norm(hidden + self.contract(F.gelu(self.expand(hidden))))
+        return self.norm(hidden + self.contract(self.expand(hidden)))
 
 
 class _GatedUnit:
@@ -157,7 +150,7 @@ class _GatedUnit:
 
     def __init__(self, weights: Weights, name: str, shape: BertShape) -> None:
         inner, hidden = shape.intermediate_size, shape.hidden_size
-        self.expand = _Linear(weights.take(f"{name}.mlp.gated_layers.weight", 2 * inner, hidden), None)
+        self.expand = linear(weights.take(f"{name}.mlp.gated_layers.weight", 2 * inner, hidden), None)
         self.contract = _linear(weights, f"{name}.mlp.wo", hidden, inner)
         self.norm = _layer_norm(weights, f"{name}.mlp.layernorm", shape)
 
@@ -166,8 +159,9 @@ class _GatedUnit:
         return self.norm(hidden + self.contract(F.gelu(gate) * gated))
 
 
-def _linear(weights: Weights, name: str, outputs: int, inputs: int) -> _Linear:
-    return _Linear(weights.take(f"{name}.weight", outputs, inputs), weights.take(f"{name}.bias", outputs))
+def _linear(weights: Weights, name: str, outputs: int, inputs: int, *, gelu: bool = False) -> Linear:
+    weight, bias = weights.take(f"{name}.weight", outputs, inputs), weights.take(f"{name}.bias", outputs)
+    return linear(weight, bias, gelu=gelu)
 
 
 def _layer_norm(weights: Weights, name: str, shape: BertShape) -> _LayerNorm:

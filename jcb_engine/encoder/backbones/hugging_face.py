@@ -16,6 +16,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from jcb_engine.encoder.backbones.architecture import JINA_MODEL_TYPE, first_position, model_type, rope_base
 from jcb_engine.encoder.backbones.attention import attend
+from jcb_engine.encoder.backbones.linear import pack_linear_modules
 from jcb_engine.encoder.backbones.packing import Packed
 from jcb_engine.encoder.backbones.weights import require_complete, without_other_parts
 from jcb_engine.encoder.hub import first_line
@@ -52,6 +53,7 @@ class HuggingFaceBackbone:
         assert kind is not None, "asked before"
         self._first_position = first_position(config)
         self._model = _load(_library_config(kind, config), tensors, dtype, source).to(device)
+        pack_linear_modules(self._model)
         self._extra = _language_ids(self._model, language, source) if kind == "xmod" else {}
 
     @property

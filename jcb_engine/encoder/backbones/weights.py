@@ -56,9 +56,10 @@ class Weights:
         tensor = self._tensors.get(name)
         if tensor is None:
             self._missing.append(name)
-            return torch.empty(0)
-        if tensor.shape != shape:
+        elif tensor.shape != shape:
             self._misshapen.append(f"{name} {list(tensor.shape)} instead of {list(shape)}")
+        if tensor is None or tensor.shape != shape:
+            return torch.empty(shape, device="meta")  # stands in until all is looked at
         return tensor.to(self._device, self._dtype)
 
     def require_all_taken(self, source: str) -> None:
