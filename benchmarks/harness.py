@@ -66,6 +66,18 @@ def write_result(name: str, settings: dict[str, Any], figures: dict[str, Any]) -
     return path
 
 
+def memory_of(pid: int) -> tuple[int, int]:
+    """RssAnon and VmHWM (the kernel's own record of the highest resident size) in bytes."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0, 0
+    values = {
+        line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "VmHWM"))
+    }
+    return values.get("RssAnon", 0), values.get("VmHWM", 0)
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores and memory; no names of hosts or paths."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpora import overlap
-from benchmarks.harness import write_result
+from benchmarks.harness import memory_of, write_result
 from jcb_engine import IndexWriter, Searcher
 
 TOKENS_PER_DOCUMENT, CHUNK_DOCUMENTS = 100, 500
@@ -80,7 +80,7 @@ def _measured(arguments: argparse.Namespace, documents: int, path: Path) -> dict
     process = subprocess.Popen(command)
     peak = largest = 0
     while process.poll() is None:
-        anonymous, resident = _memory(process.pid)
+        anonymous, resident = memory_of(process.pid)
         peak, largest = max(peak, anonymous), max(largest, resident)
         time.sleep(0.02)
     if process.returncode != 0:
@@ -94,18 +94,6 @@ def _measured(arguments: argparse.Namespace, documents: int, path: Path) -> dict
         "peak_rss_anon_bytes": peak,
         "peak_rss_bytes": largest,
     }
-
-
-def _memory(pid: int) -> tuple[int, int]:
-    """RssAnon and VmHWM (the kernel's own record of the highest resident size) in bytes."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0, 0
-    values = {
-        line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "VmHWM"))
-    }
-    return values.get("RssAnon", 0), values.get("VmHWM", 0)
 
 
 def _recall(path: Path, arguments: argparse.Namespace) -> float:

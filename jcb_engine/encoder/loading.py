@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jcb_engine.encoder.hub import HubAccess
 from jcb_engine.encoder.known_models import consider_told, tell_licence
-from jcb_engine.encoder.layouts import Layout, recognise
+from jcb_engine.encoder.layouts import Layout, backbone_folder, recognise
 from jcb_engine.encoder.model import EncoderModel
 from jcb_engine.encoder.model_files import fetch_small_files, fetch_weights, read_json
 from jcb_engine.encoder.objects import ObjectModel
@@ -134,7 +134,8 @@ def _load_from_hub(name: str, dim: int | None, options: EncoderOptions, access: 
     folder = fetch_small_files(name, access)
     layout = recognise(folder, name)
     _require_pooling(layout, name, options)  # before gigabytes are fetched for nothing
-    return _load_folder(_Files(fetch_weights(name, access), name, layout), dim, options)
+    home = backbone_folder(folder).relative_to(folder).as_posix()
+    return _load_folder(_Files(fetch_weights(name, access, home), name, layout), dim, options)
 
 
 def _load_folder(files: _Files, dim: int | None, options: EncoderOptions) -> EncoderModel:

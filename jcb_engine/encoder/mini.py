@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from jcb_engine.encoder.backbones.bert import BertEncoder, BertShape
 from jcb_engine.encoder.backbones.weights import Weights
 from jcb_engine.encoder.colbert_tokenizer import ColbertTokenizer
-from jcb_engine.encoder.devices import chosen_devices
+from jcb_engine.encoder.devices import chosen_devices, chosen_dtype, uses_flash_attn
 from jcb_engine.encoder.head_files import read_heads
 from jcb_engine.encoder.hub import HubAccess
 from jcb_engine.encoder.mini_files import WEIGHTS_SHA256, find_mini_files
-from jcb_engine.encoder.options import EncoderOptions
+from jcb_engine.encoder.options import MACHINE_OPTIONS, EncoderOptions
 from jcb_engine.encoder.packed_model import PackedModel, Replica
 from jcb_engine.encoder.projection import Dense, Head, Heads
 from jcb_engine.encoder.record import EncoderRecord
@@ -31,7 +31,7 @@ HIDDEN_SIZE = 384
 # What the model was trained with; its 512 positions are an inheritance of the model that it was made from.
 MAX_LENGTH = 256
 QUERY_LENGTH = 64
-OPTIONS = ("query_length", "document_length", "device")
+OPTIONS = ("query_length", "document_length", *MACHINE_OPTIONS)
 
 _RULES = TokenRules(query_length=QUERY_LENGTH, document_length=MAX_LENGTH, special_tokens_as_text=True)
 _SHAPE = BertShape(
@@ -55,17 +55,19 @@ class MiniBackbone:
     encoders: Sequence[BertEncoder]
 
 
-def load_backbone(access: HubAccess, rules: TokenRules = _RULES, devices: Sequence[torch.device] = ()) -> MiniBackbone:
-    """One encoder for each device; none named: the CPU. Raises EncoderError where the weights are not to be had."""
+def load_backbone(
+    access: HubAccess,
+    rules: TokenRules = _RULES,
+    devices: Sequence[torch.device] = (torch.device("cpu"),),
+    dtype: torch.dtype = torch.float32,
+) -> MiniBackbone:
+    """One encoder for each device. Raises EncoderError where the weights are not to be had."""
     files = find_mini_files(access)
     tokenizer_json = files.tokenizer.read_bytes()
     tokenizer = ColbertTokenizer(tokenizer_json.decode("utf-8"), rules, mask_token=None, pad_token=None)
     # mapped: a query touches a few of the 47 MB of word embeddings
     tensors = load_file(files.weights)
-    encoders = [
-        BertEncoder(Weights(tensors, device, torch.float32), _SHAPE, "mini")
-        for device in devices or (torch.device("cpu"),)
-    ]
+    encoders = [BertEncoder(Weights(tensors, device, dtype), _SHAPE, "mini") for device in devices]
     return MiniBackbone(tokenizer, hashlib.sha256(tokenizer_json).hexdigest(), encoders)
 
 
@@ -80,7 +82,11 @@ def load_mini(dim: int | None, version: int | None, options: EncoderOptions, acc
     heads = Heads([Head((Dense(torch.from_numpy(weight)),)) for weight in file.weights.values()], DEFAULT_DIM)
     dim = DEFAULT_DIM if dim is None else dim
     heads.head(dim, file.name)  # before the weights are loaded
-    backbone = load_backbone(access, rules, chosen_devices(options))
+    devices = chosen_devices(options)
+    # float32 on a GPU, too: so small a model is not what takes time there
+    dtype = torch.float32 if options.dtype is None else chosen_dtype(options, devices)
+    flash_attn = uses_flash_attn(options, devices, dtype)
+    backbone = load_backbone(access, rules, devices, dtype)
     record = EncoderRecord(
         family="mini",
         name=file.name,
@@ -93,5 +99,5 @@ def load_mini(dim: int | None, version: int | None, options: EncoderOptions, acc
         document_length=rules.document_length,
         query_expansion=False,
     )
-    replicas = [Replica(encoder, heads, torch.float32, file.name) for encoder in backbone.encoders]
+    replicas = [Replica(encoder, heads, dtype, file.name, flash_attn=flash_attn) for encoder in backbone.encoders]
     return PackedModel(backbone.tokenizer, replicas, heads, dim, lambda: record)

@@ -12,8 +12,9 @@ from jcb_engine.encoder.hub import HubAccess, download_folder
 from jcb_engine.encoder.mini_files import sha256_of_file
 from jcb_engine.errors import EncoderError
 
-# What tells a layout and its rules; BGE-M3's head is small and tells its layout.
-_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.metadata", "colbert_linear.pt"]
+# What tells a layout and its rules. BGE-M3's head tells its layout; Dense layers may be pickled beside a backbone that
+# is not.
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.metadata", "colbert_linear.pt", "*_Dense/*.bin"]
 _WEIGHTS = ("*.safetensors", "*.bin")
 # Exports for other runtimes, up to twice the size of the weights.
 _OTHER_RUNTIMES = ["onnx/*", "openvino/*", "vespa*"]
@@ -24,14 +25,14 @@ def fetch_small_files(name: str, access: HubAccess) -> Path:
     return download_folder(name, _SMALL_FILES, _OTHER_RUNTIMES, access)
 
 
-def fetch_weights(name: str, access: HubAccess) -> Path:
+def fetch_weights(name: str, access: HubAccess, home: str = "") -> Path:
     """The files of a model on the hub as a folder of its cache; pickled weights only where there are no others.
 
-    Raises EncoderError where they cannot be had.
+    home: where in it the backbone's weights are. Raises EncoderError where they cannot be had.
     """
     for pattern in _WEIGHTS:
         folder = download_folder(name, [*_SMALL_FILES, pattern], _OTHER_RUNTIMES, access)
-        if any(folder.glob(pattern)):
+        if any((folder / home).glob(pattern)):
             return folder
     raise EncoderError(f"'{name}' has no weights ({' or '.join(_WEIGHTS)})")
 

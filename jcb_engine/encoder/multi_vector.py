@@ -21,13 +21,14 @@ from jcb_engine.encoder.libraries import load_failure, quiet_transformers, requi
 from jcb_engine.encoder.model_files import read_json, tokenizer_sha256, weights_sha256
 from jcb_engine.encoder.objects import ragged
 from jcb_engine.encoder.options import EncoderOptions
-from jcb_engine.encoder.packed_model import CPU_TOKEN_BUDGET
 from jcb_engine.encoder.record import EncoderRecord
 from jcb_engine.encoder.text_tokenizer import Counted, TextTokenizer, head_of_text
 from jcb_engine.encoder.tokens import NO_SPAN, Span, Token
 from jcb_engine.errors import EncoderError, InputError
 from jcb_engine.types import AnyArray, Int64Array, RaggedEmbeddings
 
+# Texts of like length in small batches: little padding, and activations that stay in the cache.
+CPU_TOKEN_BUDGET = 2048
 GPU_TOKEN_BUDGET = 32768
 
 

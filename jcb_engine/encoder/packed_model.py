@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,16 +18,17 @@ from torch import Tensor
 from jcb_engine.encoder.backbones import Backbone, Packed
 from jcb_engine.encoder.batches import token_batches
 from jcb_engine.encoder.colbert_tokenizer import ColbertTokenizer, TokenizedText
+from jcb_engine.encoder.cpu_workers import run_on_workers, worker_count
 from jcb_engine.encoder.model import CheckpointWriter
 from jcb_engine.encoder.projection import Head, Heads
 from jcb_engine.encoder.record import EncoderRecord
 from jcb_engine.encoder.tokens import Span, Token
 from jcb_engine.types import BoolArray, Int64Array, RaggedEmbeddings
 
-# A CPU is fastest while a batch's activations stay in its cache: scifact's abstracts with mini on 2 cores of a Zen 3 at
-# 5.1, 4.8, 4.5, 4.3 and 3.9 thousand tokens a second with 1024, 2048, 4096, 8192 and 16384 tokens. Below that it only
-# waits more often for its threads. A GPU wants enough to do at once.
-CPU_TOKEN_BUDGET = 2048
+# On a CPU a batch is one thread's: small enough for its activations to stay in the cache and for all threads to end
+# together, large enough that the weights are read seldom. 256, 512, 1024 and 2048 tokens differ by less than the noise
+# of 2 cores of a Zen 3, with mini and with layers of XLM-R-large alike. A GPU wants enough to do at once.
+CPU_TOKEN_BUDGET = 512
 GPU_TOKEN_BUDGET = 65536
 
 
@@ -53,7 +56,7 @@ class _Pending:
 
 
 class Replica:
-    """A backbone and heads on one device. Used by one thread at a time."""
+    """A backbone and heads on one device. Keeps nothing of a call, so that several threads may use it."""
 
     def __init__(
         self, backbone: Backbone, heads: Heads, dtype: torch.dtype, source: str, *, flash_attn: bool = False
@@ -172,20 +175,36 @@ class PackedModel:
         unknown = np.array([text.unknown for text in tokenized], dtype=np.int64)
         return {dim: RaggedEmbeddings(values[dim], offsets, cut, unknown) for dim in dims}
 
-    def _batches(self, tokenized: Sequence[TokenizedText], keep: Sequence[BoolArray]) -> Iterator[_Batch]:
+    def _batches(self, tokenized: Sequence[TokenizedText], keep: Sequence[BoolArray]) -> list[_Batch]:
         budget = min(replica.token_budget for replica in self._replicas)
+        batches = []
         for batch in token_batches([len(text.ids) for text in tokenized], budget):
             kept = np.concatenate([keep[text] for text in batch])
-            yield _Batch(batch, [tokenized[text] for text in batch], kept)
+            batches.append(_Batch(batch, [tokenized[text] for text in batch], kept))
+        return batches
 
-    def _on_all_replicas(self, work: Callable[[Replica, Iterable[_Batch]], None], batches: Iterator[_Batch]) -> None:
-        """Every replica takes the next batch when it is through with one; the longest texts come first."""
-        if len(self._replicas) == 1:
-            work(self._replicas[0], batches)
+    def _on_all_replicas(self, work: Callable[[Replica, Iterable[_Batch]], None], batches: list[_Batch]) -> None:
+        """Every replica takes the next batch when it is through with one; the longest texts come first.
+
+        One replica on a CPU is shared by as many threads as torch has, where each of them finds a batch.
+        """
+        replica = self._replicas[0]
+        on_cpu = replica.backbone.device.type == "cpu"
+        if len(self._replicas) == 1 and not (on_cpu and len(batches) >= worker_count() > 1):
+            work(replica, batches)
             return
         shared = _Shared(batches)
-        with ThreadPoolExecutor(len(self._replicas)) as pool:
-            for done in [pool.submit(work, replica, shared) for replica in self._replicas]:
+
+        def share(replica: Replica) -> None:
+            with shared:  # who fails ends the work of all
+                work(replica, shared)
+
+        if len(self._replicas) == 1:
+            with shared:
+                run_on_workers(lambda: share(replica))
+            return
+        with ThreadPoolExecutor(len(self._replicas)) as pool, shared:
+            for done in [pool.submit(share, each) for each in self._replicas]:
                 done.result()
 
     def tokens(self, text: str, *, is_query: bool) -> list[Token]:
@@ -198,16 +217,26 @@ class PackedModel:
 
 
 class _Shared:
-    """One iterator for several threads."""
+    """One iterator for several threads. It ends early when an error or an interrupt leaves a `with` of it."""
 
-    def __init__(self, batches: Iterator[_Batch]) -> None:
-        self._batches, self._lock = batches, threading.Lock()
+    def __init__(self, batches: Iterable[_Batch]) -> None:
+        self._batches, self._lock, self._stopped = iter(batches), threading.Lock(), False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped = self._stopped or kind is not None
 
     def __iter__(self) -> Iterator[_Batch]:
         return self
 
     def __next__(self) -> _Batch:
         with self._lock:
+            if self._stopped:
+                raise StopIteration
             return next(self._batches)
 
 
