@@ -62,6 +62,8 @@ class Encoder:
             raise InputError(f"dim is {dim!r}; expected a whole number from 1, or None for the model's own")
         asked = EncoderOptions(**options)
         self._pooling = None if token_pooling is None else TokenPooling(token_pooling)
+        if self._pooling is not None:
+            self._pooling.require_library()
         if isinstance(name_or_path_or_object, Encoder):
             self._model: EncoderModel = name_or_path_or_object._with_dim(dim)
             asked.require_only((), "an Encoder that is loaded; give it when loading")
@@ -187,7 +189,7 @@ class Encoder:
         raise InputError(f"dims {list(dims)} are asked of '{self.record.name}', which has {self.dim} alone")
 
     def stream_documents(self, texts: Iterable[str]) -> Iterator[Float32Array]:
-        """The vectors [tokens, dim] of each document of a stream, in its order, none kept longer than it takes.
+        """The vectors [tokens, dim] of each document of a stream, in its order; memory does not grow with it.
 
         Texts are read ahead as far as WINDOW_CHARACTERS and WINDOW_TEXTS allow, and encoded together, sorted by length.
         Raises InputError for what is no text.

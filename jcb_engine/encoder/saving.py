@@ -56,7 +56,8 @@ class StanfordWriter:
         own = self._checkpoint.heads.own
         chosen = self._checkpoint.heads.head(self._dim, self._checkpoint.name)
         heads = {OTHER_HEAD.format(dim=dim): head.layers[0].weight for dim, head in own.items() if dim != self._dim}
-        return {DEFAULT_HEAD: chosen.layers[0].weight, **heads}
+        # a head that was cut down is a part of another one
+        return {DEFAULT_HEAD: chosen.layers[0].weight.clone(), **heads}
 
     def _settings(self) -> dict[str, Any]:
         rules = self._rules

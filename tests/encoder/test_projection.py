@@ -98,11 +98,21 @@ def test_an_object_has_its_one_dim() -> None:
 
 
 def test_a_model_that_says_so_is_cut_down(tmp_path: Path) -> None:
-    folder = checkpoints.write_jina_v2(tmp_path, config={"matryoshka_dimensions": [4, 8, DIM]})
+    (tmp_path / "trained").mkdir()
+    folder = checkpoints.write_jina_v2(tmp_path / "trained", config={"matryoshka_dimensions": [4, 8, DIM]})
     encoder = Encoder(folder)
     assert encoder.dims == (4, 8, DIM)
     whole, cut = encoder.encode_document(TEXTS).values, Encoder(folder, dim=8).encode_document(TEXTS).values
     np.testing.assert_allclose(cut, whole[:, :8] / np.linalg.norm(whole[:, :8], axis=1, keepdims=True), atol=1e-5)
+    encoder = Encoder(folder, dim=8)
+    encoder.save(tmp_path / "saved")
+    again = Encoder(tmp_path / "saved")
+    assert (again.dim, again.dims) == (8, (4, 8, DIM))
+    for dim in again.dims:
+        expected = Encoder(folder, dim=dim).encode_document(TEXTS)
+        np.testing.assert_array_equal(
+            Encoder(tmp_path / "saved", dim=dim).encode_document(TEXTS).values, expected.values
+        )
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------

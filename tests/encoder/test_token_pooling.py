@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ modules = pytest.importorskip("sentence_transformers.multi_vector_encoder.module
 
 from jcb_engine import Document, IndexWriter, Searcher  # noqa: E402
 from jcb_engine.encoder import Encoder  # noqa: E402
+from jcb_engine.errors import MissingDependencyError  # noqa: E402
 
 TEXTS = ["a red car is fast and a blue car is slow", "dates", "", "how to parse a date from a string of text"]
 
@@ -58,3 +62,24 @@ def test_an_index_remembers_the_factor_and_takes_queries_of_any_encoder_but_that
 def test_pooled_vectors_stand_for_no_single_token(mini: Encoder) -> None:
     assert Encoder("mini", token_pooling=2).document_tokens("a red car") is None
     assert mini.document_tokens("a red car") is not None
+
+
+def test_searching_a_pooled_index_needs_no_clustering(mini: Encoder) -> None:
+    record = Encoder("mini", token_pooling=2).record
+    code = f"""
+import sys
+sys.modules["sentence_transformers"] = None
+from jcb_engine.encoder import Encoder, EncoderRecord
+encoder = Encoder.from_record(EncoderRecord.from_json({record.to_json()!r}))
+assert len(encoder.encode_query(["a query"])[0]) == 4
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_the_library_building_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if "sentence" in name else find_spec(name, *rest)
+    )
+    with pytest.raises(MissingDependencyError, match=r"token_pooling needs the package .*jcb-engine\[models\]"):
+        Encoder("mini", token_pooling=2)
