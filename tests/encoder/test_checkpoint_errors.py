@@ -145,6 +145,13 @@ def test_a_tokenizer_that_is_none_is_told(tmp_path: Path) -> None:
         Encoder(folder)
 
 
+def test_a_tokenizer_that_is_none_is_told_in_every_layout(tmp_path: Path) -> None:
+    folder = checkpoints.write_pylate(tmp_path)
+    (folder / "tokenizer.json").write_text('{"model": 1}')
+    with pytest.raises(EncoderError, match=r"the tokenizer\.json of '.*' cannot be read"):
+        Encoder(folder)
+
+
 def test_a_tokenizer_of_older_files_gives_the_same_ids(tmp_path: Path) -> None:
     folder = checkpoints.write_colbert_v2(tmp_path)
     expected = [token.text for token in Encoder(folder).query_tokens("hello cars!") or []]

@@ -70,7 +70,10 @@ def longest_text(config: Mapping[str, Any]) -> int:
 
 def first_position(config: Mapping[str, Any]) -> int:
     """The position of a text's first token: behind that of padding in RoBERTa's family."""
-    return int(config.get("pad_token_id", 1)) + 1 if PACKABLE.get(model_type(config) or "", False) else 0
+    if not PACKABLE.get(model_type(config) or "", False):
+        return 0
+    padding = config.get("pad_token_id")
+    return (padding if isinstance(padding, int) else 1) + 1
 
 
 def rope_base(config: Mapping[str, Any]) -> float:

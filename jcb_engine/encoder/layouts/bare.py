@@ -13,7 +13,7 @@ from torch import Tensor
 from jcb_engine.encoder.backbones.architecture import can_be_packed, is_jina_xlm_roberta, longest_text, model_type
 from jcb_engine.encoder.checkpoint import Checkpoint
 from jcb_engine.encoder.layouts.tensors import prefix_of, read_tensors, split_by_prefix
-from jcb_engine.encoder.layouts.tokenizer_files import read_tokenizer
+from jcb_engine.encoder.layouts.tokenizer_files import parsed, read_tokenizer
 from jcb_engine.encoder.model_files import read_json
 from jcb_engine.encoder.projection import Dense, Head, Heads
 from jcb_engine.encoder.token_rules import TokenRules
@@ -45,8 +45,8 @@ def read(folder: Path, name: str, revision: str | None, dims: Sequence[int], see
     tensors = read_tensors(folder, name)
     backbone, _ = split_by_prefix(tensors, prefix_of(tensors, name))
     tokenizer = read_tokenizer(folder, name)
-    tokenizer_json, markers = _with_markers(tokenizer.json)
-    backbone = _with_embeddings(backbone, Tokenizer.from_str(tokenizer_json).get_vocab_size())
+    tokenizer_json, markers = _with_markers(parsed(tokenizer.json, name), tokenizer.json)
+    backbone = _with_embeddings(backbone, parsed(tokenizer_json, name).get_vocab_size())
     generator = torch.Generator().manual_seed(seed)
     spread = float(config.get("initializer_range", 0.02))
     heads = [Head((Dense(torch.randn(dim, hidden, generator=generator) * spread),)) for dim in dims]
@@ -78,9 +78,8 @@ def _without_task(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in ("architectures", "auto_map")}
 
 
-def _with_markers(tokenizer_json: str) -> tuple[str, tuple[str, str]]:
-    """A tokenizer that has markers, and which they are."""
-    tokenizer = Tokenizer.from_str(tokenizer_json)
+def _with_markers(tokenizer: Tokenizer, tokenizer_json: str) -> tuple[str, tuple[str, str]]:
+    """A tokenizer.json with markers, and which they are."""
     for markers in ((QUERY_MARKER, DOCUMENT_MARKER), _BERT_MARKERS):
         if all(tokenizer.token_to_id(marker) is not None for marker in markers):
             return tokenizer_json, markers

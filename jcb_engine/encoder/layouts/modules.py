@@ -18,7 +18,7 @@ from jcb_engine.encoder.backbones.architecture import can_be_packed, longest_tex
 from jcb_engine.encoder.checkpoint import Checkpoint
 from jcb_engine.encoder.layouts.recognition import backbone_folder, module_folder, read_modules
 from jcb_engine.encoder.layouts.tensors import PICKLED, SAFETENSORS, prefix_of, read_file, read_tensors, split_by_prefix
-from jcb_engine.encoder.layouts.tokenizer_files import read_tokenizer
+from jcb_engine.encoder.layouts.tokenizer_files import parsed, read_tokenizer
 from jcb_engine.encoder.model_files import read_json
 from jcb_engine.encoder.projection import ACTIVATIONS, Dense, Head, Heads
 from jcb_engine.encoder.token_rules import TokenRules
@@ -46,7 +46,7 @@ def read(folder: Path, name: str, revision: str | None) -> Checkpoint | None:
         if not can_be_packed(config) or not {_kind(module) for module in modules} <= _KNOWN_MODULES:
             raise _NotOursError
         tokenizer = read_tokenizer(home, name)
-        rules = _rules(folder, home, modules, config, Tokenizer.from_str(tokenizer.json))
+        rules = _rules(folder, home, modules, config, parsed(tokenizer.json, name))
     except _NotOursError:
         return None
     layers = tuple(_dense(folder, module) for module in modules if _kind(module) == "Dense")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from jcb_engine.encoder.hub import first_line
 from jcb_engine.encoder.model_files import read_json
 from jcb_engine.errors import EncoderError
@@ -43,6 +45,14 @@ def read_tokenizer(folder: Path, name: str) -> TokenizerFiles:
         content = _rebuilt(folder, name)
     mask_token, pad_token = (_special_token(folder, role, content) for role in ("mask_token", "pad_token"))
     return TokenizerFiles(content, mask_token, pad_token)
+
+
+def parsed(tokenizer_json: str, name: str) -> Tokenizer:
+    """Raises EncoderError where it is no tokenizer.json."""
+    try:
+        return Tokenizer.from_str(tokenizer_json)
+    except Exception as error:  # the library raises bare Exception
+        raise EncoderError(f"the tokenizer.json of '{name}' cannot be read: {first_line(error)}") from error
 
 
 def _special_token(folder: Path, role: str, content: str) -> str | None:
