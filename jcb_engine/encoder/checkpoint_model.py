@@ -41,13 +41,15 @@ def model_of(checkpoint: Checkpoint, dim: int | None, options: EncoderOptions) -
     devices = chosen_devices(options)
     dtype = chosen_dtype(options, devices)
     flash_attn = uses_flash_attn(options, devices, dtype)
+    if flash_attn and is_jina_bert(checkpoint.config):
+        raise InputError(f"attention 'flash-attn' cannot add the biases of '{checkpoint.name}' (ALiBi); leave it out")
     backbones = [_backbone(checkpoint, device, dtype, options.language) for device in devices]
     for backbone in backbones:
         _require_width(head.layers[0].weight.shape[1], backbone, checkpoint.name)
     replicas = [
         Replica(backbone, checkpoint.heads, dtype, checkpoint.name, flash_attn=flash_attn) for backbone in backbones
     ]
-    writer = None if checkpoint.prefix is None else StanfordWriter(checkpoint, dim, rules)
+    writer = None if checkpoint.prefix is None else StanfordWriter(checkpoint, dim, rules, options.language)
     record = partial(_record, checkpoint, dim, rules, options)
     return PackedModel(tokenizer, replicas, checkpoint.heads, dim, record, writer)
 
@@ -79,12 +81,7 @@ def _tokenizer(checkpoint: Checkpoint, rules: TokenRules) -> ColbertTokenizer:
         tokenizer = ColbertTokenizer(checkpoint.tokenizer_json, rules, checkpoint.mask_token, checkpoint.pad_token)
     except ValueError as error:
         raise EncoderError(f"the tokenizer of '{checkpoint.name}' does not fit its settings: {error}") from error
-    for option, length in (("query_length", rules.query_length), ("document_length", rules.document_length)):
-        if length <= tokenizer.shortest:
-            raise InputError(
-                f"{option} is {length}, which leaves no room for a text: markers and special tokens of "
-                f"'{checkpoint.name}' take {tokenizer.shortest}"
-            )
+    tokenizer.require_room(checkpoint.name)
     return tokenizer
 
 

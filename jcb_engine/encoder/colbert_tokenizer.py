@@ -5,6 +5,7 @@ Source: Khattab and Zaharia 2020 (arXiv:2004.12832) 3.2 and 3.3; the ids are tho
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,7 @@ import numpy as np
 from jcb_engine.encoder.text_tokenizer import Counted, TextTokenizer
 from jcb_engine.encoder.token_rules import TokenRules
 from jcb_engine.encoder.tokens import NO_SPAN, Span, Token
+from jcb_engine.errors import InputError
 from jcb_engine.types import BoolArray, Int64Array
 
 _MARKER_POSITION = 1
@@ -33,7 +35,8 @@ class TokenizedText:
     attended: int
 
 
-_NOTHING = TokenizedText(np.zeros(0, dtype=np.int64), 0, 0, 0)
+_NO_IDS = np.zeros(0, dtype=np.int64)
+_log = logging.getLogger(__name__)
 
 
 class ColbertTokenizer:
@@ -48,14 +51,23 @@ class ColbertTokenizer:
         self.rules = rules
         self._text = TextTokenizer(tokenizer_json, special_tokens_are_text=rules.special_tokens_as_text)
         self._before, self._after = self._text.frame()
-        self._query_marker = self._known(rules.query_marker)
-        self._document_marker = self._known(rules.document_marker)
+        self._unknown = self._text.unknown_id
+        self._query_marker = self._marker_id(rules.query_marker)
+        self._document_marker = self._marker_id(rules.document_marker)
         self._mask = self._known(mask_token) if rules.query_expansion else None
         if rules.query_expansion and self._mask is None:
             raise ValueError("queries are to be expanded, and the tokenizer has no mask token")
         self._pad = None if pad_token is None else self._text.token_id(pad_token)
-        self._unknown = self._text.unknown_id
         self._skipped = np.array(sorted(self._skipped_ids()), dtype=np.int64)
+
+    def _marker_id(self, marker: str | None) -> int | None:
+        """A marker that is not in the vocabulary is the unknown token, where the rules allow it."""
+        if marker is not None and self.rules.unknown_markers and self._text.token_id(marker) is None:
+            if self._unknown is None:
+                raise ValueError(f"the tokenizer has neither the marker {marker!r} nor an unknown token")
+            _log.warning("the tokenizer has no marker %r: texts get its unknown token instead, as in training", marker)
+            return self._unknown
+        return self._known(marker)
 
     def _known(self, token: str | None) -> int | None:
         if token is None:
@@ -65,11 +77,16 @@ class ColbertTokenizer:
             raise ValueError(f"the tokenizer has no token {token!r}")
         return identity
 
-    @property
-    def shortest(self) -> int:
-        """The tokens that every text has: a length must be larger."""
-        markers = (self._query_marker, self._document_marker)
-        return len(self._before) + len(self._after) + int(any(marker is not None for marker in markers))
+    def require_room(self, name: str) -> None:
+        """Raises InputError where a length leaves no room for a text beside markers and special tokens."""
+        for option, is_query in (("query_length", True), ("document_length", False)):
+            if self._limit(is_query) < 1:
+                length = self.rules.query_length if is_query else self.rules.document_length
+                taken = len(self._before) + len(self._after) + int(self._marker(is_query) is not None)
+                raise InputError(
+                    f"{option} is {length}, which leaves no room for a text: markers and special tokens of "
+                    f"'{name}' take {taken}"
+                )
 
     def tokenize(self, texts: Sequence[str], *, is_query: bool) -> list[TokenizedText]:
         """Every text as at most query_length or document_length ids; a query with expansion has exactly as many."""
@@ -85,7 +102,7 @@ class ColbertTokenizer:
 
     def _framed(self, counted: Counted, is_query: bool) -> TokenizedText:
         if not counted.ids:
-            return _NOTHING
+            return TokenizedText(_NO_IDS, counted.total, 0, 0)
         ids = [*self._before, *counted.ids, *self._after]
         marker = self._marker(is_query)
         if marker is not None:

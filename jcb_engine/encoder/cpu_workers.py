@@ -6,6 +6,7 @@ such waits, and what one thread reads from memory another computes meanwhile: 4 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 _lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
+_pools: dict[int, ThreadPoolExecutor] = {}  # by number of threads; a process has one, or few
 
 
 def worker_count() -> int:
@@ -23,22 +23,27 @@ def worker_count() -> int:
 
 
 def run_on_workers(work: Callable[[], None]) -> None:
-    """Run the same work on every worker at once, and wait for all. Raises what one of them raised."""
-    pool, size = _workers()
+    """Run the same work on as many workers at once as torch has threads now, and wait for all.
+
+    Raises what one of them raised.
+    """
+    size = worker_count()
+    with _lock:
+        if size not in _pools:
+            _pools[size] = _started(size)
+        pool = _pools[size]
     for done in [pool.submit(work) for _ in range(size)]:
         done.result()
 
 
-def _workers() -> tuple[ThreadPoolExecutor, int]:
-    """The pool of this process, as large as torch's number of threads is now."""
-    global _pool, _pool_size
-    with _lock:
-        wanted = worker_count()
-        if _pool is None or _pool_size != wanted:
-            if _pool is not None:
-                _pool.shutdown(wait=False)
-            _pool, _pool_size = _started(wanted), wanted
-        return _pool, _pool_size
+def _forget() -> None:
+    """In a forked child: its parent's threads are not there."""
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _started(size: int) -> ThreadPoolExecutor:
@@ -47,6 +52,7 @@ def _started(size: int) -> ThreadPoolExecutor:
     ready = threading.Barrier(size)
 
     def begin() -> None:
+        torch.get_num_threads()  # torch sets a new thread up on its first use, and would undo the next line then
         torch.set_num_threads(1)  # of this thread, and the default of those that torch has not seen yet
         ready.wait()
 

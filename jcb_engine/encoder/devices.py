@@ -38,9 +38,11 @@ def _device(name: str) -> torch.device:
 
 
 def chosen_dtype(options: EncoderOptions, devices: tuple[torch.device, ...]) -> torch.dtype:
-    """float32 on a CPU, bfloat16 on a GPU, unless the options say otherwise."""
+    """float32 on a CPU, bfloat16 on a GPU that has it (float16 before Ampere), unless the options say otherwise."""
     if options.dtype is None:
-        return torch.float32 if any(device.type == "cpu" for device in devices) else torch.bfloat16
+        if any(device.type != "cuda" for device in devices):
+            return torch.float32
+        return torch.bfloat16 if all(map(is_ampere, devices)) else torch.float16
     dtype: torch.dtype = getattr(torch, options.dtype)
     if dtype != torch.float32 and any(device.type == "cpu" for device in devices) and not cpu_has_bfloat16():
         _log.warning("this CPU has no instructions for %s: it will be slower than float32", options.dtype)
@@ -51,6 +53,11 @@ def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 matrices faster than float32 ones."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(capabilities.get(name) for name in _CPU_BFLOAT16)
+
+
+def is_ampere(device: torch.device) -> bool:
+    """Whether a CUDA device has bfloat16, and the kernels of flash attention run on it."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def uses_flash_attn(options: EncoderOptions, devices: tuple[torch.device, ...], dtype: torch.dtype) -> bool:

@@ -169,7 +169,8 @@ class Encoder:
         """
         _check_texts(texts, "document")
         filled = [number for number, text in enumerate(texts) if text.strip()]
-        vectors = self._several_dims(dims).encode_dims([texts[number] for number in filled], dims, is_query=False)
+        model = self._several_dims(dims)
+        vectors = model.encode_dims([texts[number] for number in filled], dims, is_query=False)
         return {dim: _spread(self._pooled(found), filled, len(texts)) for dim, found in vectors.items()}
 
     def encode_query_dims(self, texts: list[str], dims: Sequence[int]) -> dict[int, RaggedEmbeddings]:
@@ -184,6 +185,8 @@ class Encoder:
         return vectors
 
     def _several_dims(self, dims: Sequence[int]) -> SeveralDims:
+        if not isinstance(dims, Sequence) or any(isinstance(dim, bool) or not isinstance(dim, int) for dim in dims):
+            raise InputError(f"dims is {dims!r}; expected a list of whole numbers, such as [64, 128]")
         if isinstance(self._model, SeveralDims):
             return self._model
         raise InputError(f"dims {list(dims)} are asked of '{self.record.name}', which has {self.dim} alone")
@@ -259,6 +262,8 @@ def _check_texts(texts: object, kind: _Kind) -> None:
 def _checked_stream(texts: Iterable[str]) -> Iterator[str]:
     if isinstance(texts, str):
         raise InputError("one text came; pass an iterable of texts, such as stream_documents([text])")
+    if not isinstance(texts, Iterable):
+        raise InputError(f"a {type(texts).__name__} came; pass an iterable of texts")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"text {number} is a {type(text).__name__}; expected str")

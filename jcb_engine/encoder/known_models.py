@@ -17,7 +17,7 @@ class KnownModel:
 
     query_length, document_length: tokens by default; None: as its files say.
 
-    languages: in words. licence: of the weights. package: the extra of jcb-engine that it needs.
+    languages: in words. licence: of the weights. extra: of jcb-engine, which it needs.
     """
 
     name: str
@@ -53,7 +53,7 @@ def is_non_commercial(name: str, config: Mapping[str, Any]) -> bool:
         return known.licence == _NON_COMMERCIAL
     remote = config.get("auto_map") or {}
     named = [config.get("_name_or_path"), *(remote.values() if isinstance(remote, Mapping) else ())]
-    return any("jinaai/" in text and "jina-bert" not in text for text in named if isinstance(text, str))
+    return any(text.startswith("jinaai/") and "jina-bert" not in text for text in named if isinstance(text, str))
 
 
 _told: set[str] = set()

@@ -65,6 +65,7 @@ def load_backbone(
     files = find_mini_files(access)
     tokenizer_json = files.tokenizer.read_bytes()
     tokenizer = ColbertTokenizer(tokenizer_json.decode("utf-8"), rules, mask_token=None, pad_token=None)
+    tokenizer.require_room("mini")
     # mapped: a query touches a few of the 47 MB of word embeddings
     tensors = load_file(files.weights)
     encoders = [BertEncoder(Weights(tensors, device, dtype), _SHAPE, "mini") for device in devices]

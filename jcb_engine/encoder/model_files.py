@@ -51,8 +51,14 @@ def read_json(path: Path, kind: Callable[[], Any]) -> Any:
 
 
 def weights_sha256(folder: Path) -> str:
-    """One hash of all files with weights, names included; in each folder of safetensors alone where there are any."""
-    homes = sorted({file.parent for pattern in _WEIGHTS for file in folder.rglob(pattern)})
+    """One hash of the files with weights, names included; in each folder of safetensors alone where there are any.
+
+    Those of the folder itself and of its modules: exports for other runtimes and checkpoints of training lie beside
+    them, and do not change the model.
+    """
+    modules = read_json(folder / "modules.json", list)
+    paths = {"", *(str(module.get("path") or "") for module in modules if isinstance(module, dict))}
+    homes = sorted({folder / path for path in paths})
     heads = sorted(folder.glob("colbert_linear.pt"))
     files = [*(file for home in homes for file in _weight_files(home)), *heads]
     names: Mapping[str, str] = {file.relative_to(folder).as_posix(): sha256_of_file(file) for file in files}

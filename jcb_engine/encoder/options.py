@@ -80,6 +80,8 @@ class EncoderOptions:
         """The devices that were named; none: choose."""
         if self.device is None:
             return ()
+        if not isinstance(self.device, str | list | tuple):
+            raise InputError(f"device is a {type(self.device).__name__}; expected a name such as 'cuda:0', or a list")
         devices = (self.device,) if isinstance(self.device, str) else tuple(self.device)
         for device in devices:
             if not isinstance(device, str):

@@ -19,8 +19,10 @@ from torch import Tensor
 from jcb_engine.encoder.backbones.architecture import JINA_MODEL_TYPE, is_jina_bert, is_jina_xlm_roberta, rope_base
 from jcb_engine.encoder.checkpoint import Checkpoint
 from jcb_engine.encoder.colbert_tokenizer import ColbertTokenizer
+from jcb_engine.encoder.layouts.modules import is_put_before_a_text
 from jcb_engine.encoder.layouts.stanford import DEFAULT_HEAD, METADATA, OTHER_HEAD
 from jcb_engine.encoder.layouts.tensors import SAFETENSORS
+from jcb_engine.encoder.layouts.tokenizer_files import parsed
 from jcb_engine.encoder.model_files import read_json
 from jcb_engine.encoder.token_rules import TokenRules
 from jcb_engine.errors import EncoderError, InputError
@@ -31,8 +33,11 @@ _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.t
 class StanfordWriter:
     """Writes one checkpoint, with the settings and the dimension that it was loaded with."""
 
-    def __init__(self, checkpoint: Checkpoint, dim: int, rules: TokenRules) -> None:
+    def __init__(self, checkpoint: Checkpoint, dim: int, rules: TokenRules, language: str | None) -> None:
+        """language: the adapter that was chosen, which becomes the default; None: it stays."""
         self._checkpoint, self._dim, self._rules = checkpoint, dim, rules
+        chosen = {} if language is None else {"default_language": language}
+        self._config = {**checkpoint.config, **chosen}
 
     def save(self, folder: Path) -> None:
         """Raises InputError where the folder holds files, or the settings cannot be written."""
@@ -44,7 +49,7 @@ class StanfordWriter:
 
     def _write_stanford(self, folder: Path) -> None:
         checkpoint = self._checkpoint
-        _write_json(folder / "config.json", {**checkpoint.config, "architectures": ["HF_ColBERT"]})
+        _write_json(folder / "config.json", {**self._config, "architectures": ["HF_ColBERT"]})
         metadata = read_json(checkpoint.folder / METADATA, dict)
         _write_json(folder / METADATA, {**metadata, **self._settings()})
         self._copy_tokenizer(folder, checkpoint.tokenizer_json)
@@ -69,6 +74,9 @@ class StanfordWriter:
             "attend_to_mask_tokens": rules.attends_to_expansion,
             "mask_punctuation": rules.punctuation != "off",
             "dim": self._dim,
+            # settings that other libraries do not have are written where they are not the usual ones
+            **({} if rules.query_expansion else {"query_expansion": False}),
+            **({"special_tokens_as_text": True} if rules.special_tokens_as_text else {}),
         }
 
     def _copy_tokenizer(self, folder: Path, tokenizer_json: str) -> None:
@@ -84,6 +92,15 @@ class StanfordWriter:
             raise InputError(f"'{self._checkpoint.name}' is JinaBERT, which no class of transformers loads")
         if self._rules.special_tokens_as_text:
             raise InputError("special_tokens_as_text is a setting that sentence-transformers does not have")
+        tokenizer = parsed(self._checkpoint.tokenizer_json, self._checkpoint.name)
+        for marker in self._markers():
+            if tokenizer.token_to_id(marker) is None or not is_put_before_a_text(
+                _prompt(marker), marker, parsed(_with_markers(tokenizer.to_str(), [marker]), self._checkpoint.name)
+            ):
+                raise InputError(
+                    f"the marker {marker!r} of '{self._checkpoint.name}' is no token that sentence-transformers can "
+                    "put before a text, so its vectors would be others"
+                )
         _written(folder, self._write_modules)
 
     def _write_modules(self, folder: Path) -> None:
@@ -97,12 +114,11 @@ class StanfordWriter:
 
         checkpoint, rules = self._checkpoint, self._rules
         head = checkpoint.heads.head(self._dim, checkpoint.name).layers[0].weight
-        markers = [marker for marker in (rules.query_marker, rules.document_marker) if marker is not None]
-        tokenizer_json = _with_markers(checkpoint.tokenizer_json, markers)
+        tokenizer_json = _with_markers(checkpoint.tokenizer_json, self._markers())
         expansion = {"strategy": "fixed", "attend": rules.attends_to_expansion, "length": rules.query_length}
         with tempfile.TemporaryDirectory() as temporary, quiet_transformers():
             backbone = Path(temporary)
-            _write_json(backbone / "config.json", _library_config(checkpoint.config))
+            _write_json(backbone / "config.json", _library_config(self._config))
             self._copy_tokenizer(backbone, tokenizer_json)
             save_file(_contiguous(checkpoint.tensors), backbone / SAFETENSORS, metadata={"format": "pt"})
             transformer = Transformer(
@@ -129,6 +145,9 @@ class StanfordWriter:
             model.save_pretrained(str(folder), create_model_card=False)
         # the library's own way with some families drops normalisers
         (folder / "tokenizer.json").write_text(tokenizer_json, "utf-8")
+
+    def _markers(self) -> list[str]:
+        return [marker for marker in (self._rules.query_marker, self._rules.document_marker) if marker is not None]
 
     def _skipped_tokens(self) -> list[str]:
         """The very tokens that count as punctuation here, under whatever rule."""

@@ -46,6 +46,11 @@ class SingleVectorModel:
             raise InputError(f"several devices are asked of '{self._name}', which encodes on one; name one")
         device = options.devices[0] if options.devices else None
         self._model = _load(folder, self._name, options, device)
+        if not isinstance(self._model[0], Transformer):
+            raise EncoderError(
+                f"'{self._name}' begins with a {type(self._model[0]).__name__}, not with a transformer; encode with it "
+                "yourself and index the vectors"
+            )
         require_all_keys(self._model[0].auto_model, folder, self._name)
         self._dim = int(self._model.get_embedding_dimension() or 0)
         if dim is not None and dim != self._dim:

@@ -51,4 +51,5 @@ class TokenPooling:
         offsets = np.zeros(len(pooled) + 1, dtype=np.int64)
         np.cumsum([len(array) for array in pooled], out=offsets[1:])
         values = np.concatenate([np.zeros((0, vectors.dim), np.float32), *pooled])
-        return RaggedEmbeddings(values, offsets, vectors.tokens_cut, vectors.unknown_tokens)
+        # how many of the tokens behind a cluster are unknown says nothing of the vectors that are left
+        return RaggedEmbeddings(values, offsets, vectors.tokens_cut, None)

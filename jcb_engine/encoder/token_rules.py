@@ -29,6 +29,7 @@ class TokenRules:
     skipped_words: the symbols.
     special_tokens_as_text: whether "<mask>" typed in a text is six characters or the mask token; the libraries that
         models are trained with take it for the token.
+    unknown_markers: a marker that is not in the vocabulary is the unknown token, as colbert-ai has it; else an error.
     drops_first: the first token gets no vector (BGE-M3).
     """
 
@@ -41,4 +42,5 @@ class TokenRules:
     punctuation: Punctuation = "off"
     skipped_words: tuple[str, ...] = tuple(string.punctuation)
     special_tokens_as_text: bool = False
+    unknown_markers: bool = False
     drops_first: bool = False

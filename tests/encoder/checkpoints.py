@@ -382,7 +382,8 @@ def write_colbert_xm(folder: Path) -> Path:
         "languages": list(LANGUAGES),
     }
     write_json(folder / "config.json", config)
-    markers = {"query_token_id": "[QueryMarker]", "doc_token_id": "[DocumentMarker]"}
+    # its vocabulary has no [unused0] and [unused1]: colbert-ai took the unknown token for both
+    markers = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]"}
     write_json(folder / "artifact.metadata", {**markers, "query_maxlen": 16, "doc_maxlen": 64})
     return folder
 

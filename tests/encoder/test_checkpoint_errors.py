@@ -119,6 +119,7 @@ def test_code_of_a_repository_is_never_run(tmp_path: Path) -> None:
         ({"hidden_size": "many"}, "has hidden_size 'many'; expected a number above 0|of shape"),
         ({"num_hidden_layers": 3}, "missing encoder.layer.2"),
         ({"num_hidden_layers": 1}, "not expected encoder.layer.1"),
+        ({"max_position_embeddings": None}, "has max_position_embeddings None; expected a whole number"),
         ({"vocab_size": 5}, r"embeddings.word_embeddings.weight \[23, 32\] instead of \[5, 32\]"),
     ],
 )
@@ -159,6 +160,35 @@ def test_a_tokenizer_of_older_files_gives_the_same_ids(tmp_path: Path) -> None:
     words = [*checkpoints.BERT_SPECIAL, *checkpoints.BERT_PIECES]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n", "utf-8")
     assert [token.text for token in Encoder(folder).query_tokens("hello cars!") or []] == expected
+
+
+def test_a_config_that_the_library_cannot_make_sense_of_is_told(tmp_path: Path) -> None:
+    folder = checkpoints.write_jina_v2(tmp_path, config={"intermediate_size": "wide"})
+    with pytest.raises(EncoderError, match="cannot be loaded by transformers"):
+        Encoder(folder)
+
+
+def test_a_model_without_a_transformer_is_told(tmp_path: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models
+
+    static = StaticEmbedding(Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")), embedding_dim=4)
+    library = sentence_transformers.SentenceTransformer(modules=[static], device="cpu")
+    library.save_pretrained(str(tmp_path / "static"), create_model_card=False)
+    with pytest.raises(EncoderError, match="begins with a StaticEmbedding, not with a transformer"):
+        Encoder(tmp_path / "static")
+
+
+def test_dims_and_streams_of_another_kind_are_told(tmp_path: Path) -> None:
+    encoder = Encoder(checkpoints.write_jina_v2(tmp_path))
+    for dims in (16, [16.0], None):
+        with pytest.raises(InputError, match="expected a list of whole numbers"):
+            encoder.encode_document_dims(["a"], dims)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="expected different whole numbers"):
+            Encoder.with_new_heads(tmp_path, dims)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a int came; pass an iterable of texts"):
+        list(encoder.stream_documents(5))  # type: ignore[arg-type]
 
 
 def test_heads_of_bge_m3_are_checked(tmp_path: Path) -> None:
@@ -202,6 +232,7 @@ def test_a_dense_layer_is_what_its_config_says(tmp_path: Path) -> None:
         ({"device": "abacus"}, "device 'abacus' is not here: torch sees 'cpu'"),
         ({"device": []}, "device is an empty list"),
         ({"device": [1]}, "device holds a int"),
+        ({"device": 0}, "device is a int; expected a name"),
         ({"language": "de_DE"}, "language is no option of '.*'; it has query_length"),
         ({"pooling": "mean"}, "pooling is no option of"),
         ({"query_expansion": False, "attends_to_expansion": True}, "but queries of '.*' are not expanded"),

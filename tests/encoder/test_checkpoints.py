@@ -76,7 +76,7 @@ CASES = {
     "jina-colbert-v2": Case(checkpoints.write_jina_v2, rotary, "roberta.", *JINA_MARKERS, 32, 300, True, "reference"),
     "jina-colbert-v1": Case(checkpoints.write_jina_v1, alibi, "bert.", *BERT_MARKERS, 32, 300, False, "reference"),
     "colbertv2.0": Case(checkpoints.write_colbert_v2, plain_bert, "bert.", *BERT_MARKERS, 32, 180, False, "reference"),
-    "colbert-xm": Case(checkpoints.write_colbert_xm, english, "roberta.", *JINA_MARKERS, 16, 64, False, "reference"),
+    "colbert-xm": Case(checkpoints.write_colbert_xm, english, "roberta.", *BERT_MARKERS, 16, 64, False, "reference"),
     "pylate": Case(
         checkpoints.write_pylate, plain_bert, "", *BERT_MARKERS, 24, 48, False, "pylate", [".", ",", "!", "~"]
     ),
@@ -184,7 +184,7 @@ def test_bge_m3_has_no_marker_and_no_vector_for_the_first_token(tmp_path: Path) 
 
 def test_each_language_has_its_adapter(tmp_path: Path) -> None:
     folder = checkpoints.write_colbert_xm(tmp_path)
-    ids = document_ids(reference_tokenizer(folder), "Hello World", "[DocumentMarker]", 64)
+    ids = document_ids(reference_tokenizer(folder), "Hello World", "[unused1]", 64)
     padded_ids, mask = padded([ids], [len(ids)])
     for language in checkpoints.LANGUAGES:
         weights = backbone(folder, "roberta.")

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers", reason="needs jcb-engine[models]")
 
 from jcb_engine.encoder import Encoder
-from jcb_engine.errors import EncoderError, InputError
+from jcb_engine.errors import InputError
 from tests.encoder import checkpoints
 from tests.encoder.token_reference import (
     document_ids,
@@ -159,6 +159,8 @@ def test_a_text_without_a_token_has_no_vector_and_is_no_query(encoder: Encoder, 
 def test_a_length_without_room_for_a_text_is_refused(folder: Path, length: int) -> None:
     with pytest.raises(InputError, match=f"query_length is {length}, which leaves no room .* take 3"):
         Encoder(folder, query_length=length)
+    with pytest.raises(InputError, match=r"document_length is 2, which leaves no room .*'mini' take 2"):
+        Encoder("mini", document_length=2)
 
 
 def test_a_length_beyond_the_models_positions_is_refused(folder: Path) -> None:
@@ -166,11 +168,13 @@ def test_a_length_beyond_the_models_positions_is_refused(folder: Path) -> None:
         Encoder(folder, document_length=8193)
 
 
-def test_a_marker_that_the_tokenizer_lacks_is_named(tmp_path: Path) -> None:
+def test_a_marker_that_the_vocabulary_lacks_is_the_unknown_token_as_in_the_reference(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = checkpoints.write_jina_v2(tmp_path)
-    checkpoints.write_json(folder / "artifact.metadata", {"query_token_id": "[Nowhere]"})
-    with pytest.raises(EncoderError, match=r"does not fit its settings: the tokenizer has no token '\[Nowhere\]'"):
-        Encoder(folder)
+    checkpoints.write_json(folder / "artifact.metadata", {"query_token_id": "[Nowhere]", "doc_token_id": "[Here]"})
+    assert names(Encoder(folder), "Hello", is_query=True)[:3] == ["<s>", "<unk>", "▁Hello"]
+    assert "has no marker '[Nowhere]': texts get its unknown token instead" in caplog.text
 
 
 def test_settings_that_are_no_text_or_not_there_are_the_librarys(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -100,6 +101,8 @@ def test_what_is_neither_folder_nor_hub_name_says_what_loads(name: str) -> None:
 
 
 def test_the_hash_of_weights_sees_every_folder_whatever_their_formats(tmp_path: Path) -> None:
+    modules = [{"type": "a.Transformer", "path": ""}, {"type": "a.Dense", "path": "1_Dense"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
     (tmp_path / "1_Dense").mkdir()
     (tmp_path / "pytorch_model.bin").write_bytes(b"backbone")
     (tmp_path / "1_Dense" / "model.safetensors").write_bytes(b"head")
@@ -111,6 +114,10 @@ def test_the_hash_of_weights_sees_every_folder_whatever_their_formats(tmp_path: 
     (tmp_path / "pytorch_model.bin").write_bytes(b"not read where there are safetensors")
     hashes.add(weights_sha256(tmp_path))
     assert len(hashes) == 3
+    for beside in ("openvino", "checkpoint-500"):
+        (tmp_path / beside).mkdir()
+        (tmp_path / beside / "model.safetensors").write_bytes(b"an export, or a step of training")
+    assert weights_sha256(tmp_path) in hashes
 
 
 def test_the_home_of_nobody_is_no_folder() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers", reason="needs jcb-engine[models]")
 
-from jcb_engine.encoder import Encoder, packed_model  # noqa: E402
+from jcb_engine.encoder import Encoder, cpu_workers, packed_model  # noqa: E402
 from jcb_engine.encoder.packed_model import Replica  # noqa: E402
 from tests.encoder import checkpoints  # noqa: E402
 
@@ -54,6 +56,41 @@ def test_threads_of_torch_are_as_many_as_before(folder: Path) -> None:
     torch.set_num_threads(3)
     encoder.encode_document(TEXTS)
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_each_worker_computes_on_one_thread() -> None:
+    threads = []
+
+    def work() -> None:
+        part = torch.randn(1, 4, 300, 64)
+        torch.nn.functional.scaled_dot_product_attention(part, part, part)
+        torch.nn.functional.layer_norm(part, (64,))
+        threads.append(torch.get_num_threads())
+
+    cpu_workers.run_on_workers(work)
+    assert threads == [1, 1]
+
+
+_FORKED = """
+import os, signal, sys, torch
+torch.set_num_threads(2)
+from jcb_engine.encoder import Encoder, packed_model
+packed_model.CPU_TOKEN_BUDGET = 40
+texts = ["the car " * 5] * 40
+encoder = Encoder(sys.argv[1])
+expected = encoder.encode_document(texts).values
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    torch.set_num_threads(2)
+    os._exit(0 if (encoder.encode_document(texts).values == expected).all() else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_a_forked_process_has_workers_of_its_own(folder: Path) -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", _FORKED, str(folder)], check=True, timeout=120)
 
 
 @pytest.mark.usefixtures("small_batches", "two_threads")

@@ -150,9 +150,7 @@ def test_saving_at_another_dim_makes_it_the_default_and_loses_no_head(folder: Pa
     np.testing.assert_array_equal(Encoder(tmp_path / "saved", dim=DIM).encode_document(TEXTS).values, expected.values)
 
 
-@pytest.mark.parametrize(
-    "write", [checkpoints.write_jina_v2, checkpoints.write_colbert_v2, checkpoints.write_colbert_xm]
-)
+@pytest.mark.parametrize("write", [checkpoints.write_jina_v2, checkpoints.write_colbert_v2])
 @pytest.mark.parametrize("attends", [True, False])
 def test_an_export_gives_the_same_vectors_in_sentence_transformers(
     write: Callable[[Path], Path], attends: bool, tmp_path: Path
@@ -173,6 +171,28 @@ def test_an_export_gives_the_same_vectors_in_sentence_transformers(
     ours = Encoder(tmp_path / "exported")
     assert ours.record.family == "colbert"
     np.testing.assert_allclose(ours.encode_document(texts).values, encoder.encode_document(texts).values, atol=1e-5)
+
+
+def test_settings_and_language_survive_saving(tmp_path: Path) -> None:
+    (tmp_path / "xm").mkdir()
+    encoder = Encoder(
+        checkpoints.write_colbert_xm(tmp_path / "xm"),
+        language="de_DE",
+        query_expansion=False,
+        special_tokens_as_text=True,
+        punctuation="off",
+    )
+    encoder.save(tmp_path / "saved")
+    again = Encoder(tmp_path / "saved")
+    different = [line for line in again.record.differences(encoder.record) if not line.startswith(("name", "weights"))]
+    assert different == []
+    np.testing.assert_array_equal(again.encode_document(TEXTS).values, encoder.encode_document(TEXTS).values)
+
+
+def test_a_marker_that_is_the_unknown_token_cannot_be_exported(tmp_path: Path) -> None:
+    (tmp_path / "xm").mkdir()
+    with pytest.raises(InputError, match=r"the marker '\[unused0\]' .* is no token that sentence-transformers can"):
+        Encoder(checkpoints.write_colbert_xm(tmp_path / "xm")).export(tmp_path / "exported")
 
 
 def test_what_is_there_already_is_not_written_over(folder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jcb_engine.errors import EncoderError
+
 JINA_MODEL_TYPE = "jina_embeddings_v3"
 # The architectures that `HuggingFaceBackbone` runs on packed texts; whether positions count from pad_token_id + 1.
 PACKABLE: Mapping[str, bool] = {
@@ -61,8 +63,10 @@ def can_be_packed(config: Mapping[str, Any]) -> bool:
 
 
 def longest_text(config: Mapping[str, Any]) -> int:
-    """The most tokens that the model has positions for."""
-    positions = int(config.get("max_position_embeddings", 512))
+    """The most tokens that the model has positions for. Raises EncoderError where the config does not say."""
+    positions = config.get("max_position_embeddings", 512)
+    if isinstance(positions, bool) or not isinstance(positions, int) or positions < 3:
+        raise EncoderError(f"config.json has max_position_embeddings {positions!r}; expected a whole number")
     if is_jina_xlm_roberta(config):
         return positions - 2  # it keeps XLM-R's two positions for padding, and is said to take 8,192 of 8,194
     return positions - first_position(config)

@@ -7,6 +7,7 @@ attention takes all texts at once, or flash-attn where it is asked for.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from jcb_engine.encoder.backbones.packing import Packed, Run
 from jcb_engine.errors import MissingDependencyError
 
+_log = logging.getLogger(__name__)
 # What is added to the products of a run: [1, heads, queries, keys] for rows queries of a text of that length.
 Bias = Callable[[int, range], Tensor]
 
@@ -32,7 +34,7 @@ def attend(
 
     scale: what products are multiplied with; None: 1 / sqrt(head_dim). bias: see Bias; None: nothing.
     """
-    if bias is None and query.is_cuda and query.dtype in _HALF:
+    if bias is None and query.is_cuda and query.dtype in _HALF and _has_flash_attention(query.device):
         kernel = flash_attn_kernel() if packed.flash_attn else _torch_kernel()
         if kernel is not None:
             return _attend_at_once(kernel, query, key, value, packed, scale)
@@ -97,11 +99,23 @@ def _attend_at_once(
 
 
 @cache
+def _has_flash_attention(device: torch.device) -> bool:
+    """Whether the kernels run there: from Ampere on."""
+    if torch.cuda.get_device_capability(device) >= (8, 0):
+        return True
+    _log.info("%s is older than Ampere: attention goes text by text", torch.cuda.get_device_name(device))
+    return False
+
+
+@cache
 def _torch_kernel() -> _Kernel | None:
     """Torch's own variable-length attention; None: this torch has none (before 2.10)."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
+        _log.info(
+            "torch %s has no variable-length attention (2.10 has): attention goes text by text", torch.__version__
+        )
         return None
 
     def kernel(

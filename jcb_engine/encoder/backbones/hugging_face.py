@@ -52,7 +52,7 @@ class HuggingFaceBackbone:
         kind = model_type(config)
         assert kind is not None, "asked before"
         self._first_position = first_position(config)
-        self._model = _load(_library_config(kind, config), tensors, dtype, source).to(device)
+        self._model = _load(kind, config, tensors, dtype, source).to(device)
         pack_linear_modules(self._model)
         self._extra = _language_ids(self._model, language, source) if kind == "xmod" else {}
 
@@ -83,21 +83,22 @@ def _library_config(kind: str, config: Mapping[str, Any]) -> PretrainedConfig:
     return AutoConfig.for_model(kind, **values)
 
 
-def _load(config: PretrainedConfig, tensors: Mapping[str, Tensor], dtype: torch.dtype, source: str) -> Any:
+def _load(kind: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype, source: str) -> Any:
     """The model in evaluation mode, with every tensor in its place."""
     try:
+        library_config = _library_config(kind, config)
         with quiet_transformers():
-            model, loading = MODEL_MAPPING[type(config)].from_pretrained(
+            model, loading = MODEL_MAPPING[type(library_config)].from_pretrained(
                 None,
-                config=config,
+                config=library_config,
                 state_dict=without_other_parts(tensors),
                 dtype=dtype,
                 attn_implementation=_ATTENTION,
                 add_pooling_layer=False,
                 output_loading_info=True,
             )
-    # The library raises RuntimeError for shapes, ValueError and KeyError for a config that it cannot make sense of.
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    # The library raises RuntimeError for shapes, and for a config that it cannot make sense of whatever comes.
+    except Exception as error:
         raise EncoderError(
             f"'{source}' cannot be loaded by transformers: {type(error).__name__}: {first_line(error)}"
         ) from error

@@ -38,8 +38,9 @@ def read(folder: Path, name: str, revision: str | None, dims: Sequence[int], see
     if not can_be_packed(config):
         raise EncoderError(f"'{name}' has a backbone of type {config.get('model_type')!r}, which is not known")
     hidden = config.get("hidden_size")
-    if not dims or len(set(dims)) != len(dims) or any(isinstance(d, bool) or not isinstance(d, int) for d in dims):
-        raise InputError(f"dims is {list(dims)}; expected different whole numbers, such as [128, 64]")
+    is_list = isinstance(dims, Sequence) and all(isinstance(d, int) and not isinstance(d, bool) for d in dims)
+    if not is_list or not dims or len(set(dims)) != len(dims):
+        raise InputError(f"dims is {dims!r}; expected different whole numbers, such as [128, 64]")
     if min(dims) < 1 or max(dims) > int(hidden or 0):
         raise InputError(f"dims is {list(dims)}; each must be from 1 to the {hidden} dimensions of '{name}'")
     tensors = read_tensors(folder, name)

@@ -122,7 +122,7 @@ def _pylate_rules(settings: Mapping[str, Any], tokenizer: Tokenizer) -> TokenRul
     if any((settings.get("prompts") or {}).values()):
         raise _NotOursError  # prompts beside prefixes
     markers = {
-        role: _marker(settings.get(f"{role}_prefix", prompt), tokenizer, set(tokenizer.get_vocab()))
+        role: _marker(_or_default(settings.get(f"{role}_prefix"), prompt), tokenizer, set(tokenizer.get_vocab()))
         for role, prompt in _PYLATE_PROMPTS.items()
     }
     lengths = {role: settings.get(f"{role}_length") or length for role, length in _PYLATE_LENGTHS.items()}
@@ -139,6 +139,10 @@ def _pylate_rules(settings: Mapping[str, Any], tokenizer: Tokenizer) -> TokenRul
     )
 
 
+def _or_default(prefix: object, default: str) -> str:
+    return prefix if isinstance(prefix, str) else default
+
+
 def _sentence_transformers_rules(
     folder: Path,
     modules: list[Mapping[str, Any]],
@@ -149,6 +153,9 @@ def _sentence_transformers_rules(
 ) -> TokenRules:
     added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     markers = {role: _marker(_prompt(settings, role), tokenizer, added) for role in _PROMPT_NAMES}
+    for role, marker in markers.items():
+        if marker is not None and not is_put_before_a_text(str(_prompt(settings, role)), marker, tokenizer):
+            raise _NotOursError
     own = transformer.get("max_seq_length") or longest_text(config)
     expansion = transformer.get("query_expansion")
     if expansion and (expansion.get("strategy") != "fixed" or expansion.get("token") is not None):
@@ -171,6 +178,17 @@ def _sentence_transformers_rules(
         punctuation="sentence-transformers",
         skipped_words=tuple(words),
     )
+
+
+def is_put_before_a_text(prompt: str, marker: str, tokenizer: Tokenizer) -> bool:
+    """Whether a prompt that is tokenised with a text gives the marker and then the tokens of the text alone.
+
+    Byte-level vocabularies know a word behind a space from one at the beginning.
+    """
+    text = "Hello world"
+    together = tokenizer.encode(prompt + text, add_special_tokens=False).ids
+    alone = tokenizer.encode(text, add_special_tokens=False).ids
+    return bool(together == [tokenizer.token_to_id(marker), *alone])
 
 
 def _prompt(settings: Mapping[str, Any], role: str) -> str | None:

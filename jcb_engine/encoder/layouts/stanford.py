@@ -2,7 +2,8 @@
 
 config.json with architectures ["HF_ColBERT"], artifact.metadata with the settings of training, and one file of tensors:
 the backbone's under its prefix, and the head as `linear.weight` [dim, hidden] without a bias. Ours adds heads of other
-dimensions as `heads.<dim>.weight` beside it, which other libraries leave aside.
+dimensions as `heads.<dim>.weight` beside it, and the settings `query_expansion` and `special_tokens_as_text`, which
+other libraries leave aside.
 """
 
 from __future__ import annotations
@@ -80,12 +81,14 @@ def _truncatable(config: Mapping[str, Any]) -> list[int]:
 
 def _rules(metadata: Mapping[str, Any], folder: Path) -> TokenRules:
     return TokenRules(
-        # some repositories hold an object there
+        # some repositories hold an object there; some vocabularies have no such token, and were trained with <unk>
+        unknown_markers=True,
         query_marker=_text(metadata.get("query_token_id"), _QUERY_MARKER),
         document_marker=_text(metadata.get("doc_token_id"), _DOCUMENT_MARKER),
         query_length=_number(metadata, "query_maxlen", _QUERY_LENGTH, folder),
         document_length=_number(metadata, "doc_maxlen", _DOCUMENT_LENGTH, folder),
-        query_expansion=True,
+        query_expansion=bool(metadata.get("query_expansion", True)),
+        special_tokens_as_text=bool(metadata.get("special_tokens_as_text", False)),
         attends_to_expansion=bool(metadata.get("attend_to_mask_tokens", False)),
         punctuation="reference" if metadata.get("mask_punctuation", True) else "off",
     )
