@@ -81,7 +81,7 @@ def load_record(record: EncoderRecord, access: HubAccess) -> EncoderModel:
 
 def options_of(record: EncoderRecord) -> EncoderOptions:
     """The options that make a checkpoint encode as a record says."""
-    if record.family == "mini":
+    if record.family in ("mini", "multi-vector"):
         return EncoderOptions(query_length=record.query_length, document_length=record.document_length)
     if record.family == "colbert":
         return EncoderOptions(

@@ -30,6 +30,7 @@ from jcb_engine.types import AnyArray, Int64Array, RaggedEmbeddings
 # Texts of like length in small batches: little padding, and activations that stay in the cache.
 CPU_TOKEN_BUDGET = 2048
 GPU_TOKEN_BUDGET = 32768
+_OPTIONS = ("query_length", "document_length", "dtype", "device")
 
 
 class MultiVectorModel:
@@ -38,16 +39,19 @@ class MultiVectorModel:
     FAMILY = "multi-vector"
 
     def __init__(self, folder: Path, hub_name: str | None, dim: int | None, options: EncoderOptions) -> None:
-        """folder: absolute, of a late-interaction model; in the hub's cache with a hub_name. options: one device.
+        """folder: absolute, of a late-interaction model; in the hub's cache with a hub_name.
+
+        options: lengths, dtype and one device.
 
         Raises InputError where dim is not the model's, EncoderError where it cannot be loaded.
         """
         name = hub_name or str(folder)
-        options.require_only(("device",), f"'{name}', which sentence-transformers loads")
+        options.require_only(_OPTIONS, f"'{name}', which sentence-transformers loads")
         if len(options.devices) > 1:
             raise InputError(f"several devices are asked of '{name}', which encodes on one; name one")
         _require_projection(folder, name)
-        self._model = _load(folder, name, options.devices[0] if options.devices else None)
+        self._model = _load(folder, name, options)
+        _set_lengths(self._model[0], options, name)
         require_all_keys(self._model[0].auto_model, folder, name)
         self._name = name
         self._folder = folder
@@ -78,6 +82,9 @@ class MultiVectorModel:
                 query_length=self._length(is_query=True),
                 document_length=self._length(is_query=False),
                 query_expansion=self._transformer.query_expansion is not None,
+                attends_to_expansion=bool((self._transformer.query_expansion or {}).get("attend")),
+                query_marker=self._prompt(is_query=True),
+                document_marker=self._prompt(is_query=False),
             )
         return self._record
 
@@ -199,10 +206,30 @@ def _require_projection(folder: Path, name: str) -> None:
         )
 
 
-def _load(folder: Path, name: str, device: str | None) -> MultiVectorEncoder:
+def _set_lengths(transformer: Any, options: EncoderOptions, name: str) -> None:
+    """Put the caller's lengths in the place of the checkpoint's. Raises InputError for those beyond its positions."""
+    positions = getattr(transformer.auto_model.config, "max_position_embeddings", None)
+    for option, length in (("query_length", options.query_length), ("document_length", options.document_length)):
+        if length is not None and isinstance(positions, int) and length > positions:
+            raise InputError(f"{option} is {length:,}; '{name}' takes at most {positions:,} tokens")
+    if options.document_length is not None:
+        transformer.document_length = options.document_length
+    if options.query_length is None:
+        return
+    if transformer.query_expansion is not None and transformer.query_expansion["strategy"] == "fixed":
+        transformer.query_expansion = {**transformer.query_expansion, "length": options.query_length}
+    else:
+        transformer.query_length = options.query_length
+
+
+def _load(folder: Path, name: str, options: EncoderOptions) -> MultiVectorEncoder:
+    device = options.devices[0] if options.devices else None
+    kwargs = {} if options.dtype is None else {"dtype": options.dtype}
     try:
         with quiet_transformers():
-            return MultiVectorEncoder(str(folder), device=device, trust_remote_code=False, local_files_only=True)
+            return MultiVectorEncoder(
+                str(folder), device=device, trust_remote_code=False, local_files_only=True, model_kwargs=kwargs
+            )
     # Whatever a library finds in a folder it does not understand: it has no error of its own for it.
     except Exception as error:
         raise load_failure(folder, name, error) from error

@@ -71,8 +71,22 @@ def test_every_tensor_is_used_or_named_there_too(modern_bert: Path, added: bool)
         Encoder(modern_bert)
 
 
+def test_lengths_can_be_chosen_there_too_and_come_back_from_the_record(modern_bert: Path) -> None:
+    encoder = Encoder(modern_bert, query_length=40, document_length=20)
+    assert [len(vectors) for vectors in encoder.encode_query(["hello", "car " * 60])] == [40, 40]
+    assert len(encoder.encode_document(["car " * 60])[0]) == 20
+    record = encoder.record
+    assert (record.query_length, record.document_length) == (40, 20)
+    assert (record.query_marker, record.document_marker) == ("[unused0]", "[unused1]")
+    again = Encoder.from_record(record)
+    assert again.record == record
+    np.testing.assert_array_equal(again.encode_query(TEXTS).values, encoder.encode_query(TEXTS).values)
+    with pytest.raises(InputError, match=r"document_length is 600; '.*' takes at most 512 tokens"):
+        Encoder(modern_bert, document_length=600)
+
+
 def test_what_the_library_does_not_have_is_no_option(modern_bert: Path) -> None:
-    with pytest.raises(InputError, match=r"query_length is no option of .* which sentence-transformers loads"):
-        Encoder(modern_bert, query_length=8)
+    with pytest.raises(InputError, match=r"punctuation is no option of .* which sentence-transformers loads"):
+        Encoder(modern_bert, punctuation="off")
     with pytest.raises(InputError, match="several devices are asked"):
         Encoder(modern_bert, device=["cpu", "cpu"])

@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="needs jcb-engine[models]")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from jcb_engine import Document, Encoder, IndexWriter, Searcher  # noqa: E402
-from jcb_engine.errors import EncoderMismatchError, InputError  # noqa: E402
+from jcb_engine.errors import EncoderMismatchError  # noqa: E402
 from tests.encoder import checkpoints  # noqa: E402
 
 TEXTS = ["Hello World", "the red car is fast .", "Berlin", "the cars is de Berlin", "unit - x+1"]
@@ -83,7 +83,7 @@ def test_an_encoder_with_other_settings_is_refused(
 
 
 def test_an_encoder_of_another_dim_is_refused(folder: Path, index: Path) -> None:
-    with pytest.raises(InputError, match="gives 16 dimensions, the index holds 8"):
+    with pytest.raises(EncoderMismatchError, match="gives 16 dimensions, the index holds 8"):
         Searcher.open(index, encoder=made(folder, dim=16))
 
 
