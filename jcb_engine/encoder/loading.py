@@ -38,10 +38,13 @@ def load_model(
         raise InputError(f"a {type(source).__name__} came as an encoder; what loads is {WHAT_LOADS}")
     name = os.fspath(source)
     mini = _MINI.fullmatch(name) if isinstance(source, str) else None
+    folder = _expanded(name)
+    is_here = bool(mini) or (bool(name) and folder.is_dir())
+    if is_here and access.revision is not None:
+        raise InputError(f"revision {access.revision!r} is asked of '{name}', which is not on the hub; leave it out")
     if mini:
         return _load_mini(dim, mini["version"], options, access)
-    folder = _expanded(name)
-    if name and folder.is_dir():
+    if is_here:
         return _load_folder(_Files(folder.resolve(), None, recognise(folder, str(folder))), dim, options)
     if not isinstance(source, str) or not _HUB_NAME.fullmatch(name):
         raise EncoderError(f"there is no model folder '{name}'; what loads is {WHAT_LOADS}")

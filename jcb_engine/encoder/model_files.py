@@ -34,7 +34,8 @@ def fetch_weights(name: str, access: HubAccess, home: str = "") -> Path:
         folder = download_folder(name, [*_SMALL_FILES, pattern], _OTHER_RUNTIMES, access)
         if any((folder / home).glob(pattern)):
             return folder
-    raise EncoderError(f"'{name}' has no weights ({' or '.join(_WEIGHTS)})")
+    where = "in the hub's cache on this machine" if access.local_files_only else "on the hub"
+    raise EncoderError(f"'{name}' has no weights {where} ({' or '.join(_WEIGHTS)})")
 
 
 def read_json(path: Path, kind: Callable[[], Any]) -> Any:

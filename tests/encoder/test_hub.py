@@ -108,10 +108,16 @@ def test_an_encoder_without_a_head_is_refused_before_its_weights_come(
     assert len(calls) == 1
 
 
+def test_a_revision_is_for_the_hub(tmp_path: Path) -> None:
+    for name in ("mini", str(checkpoints.write_jina_v2(tmp_path))):
+        with pytest.raises(InputError, match=r"revision 'v0' is asked of '.*', which is not on the hub"):
+            Encoder(name, revision="v0")
+
+
 def test_a_cache_that_lost_its_weights_is_told(cache: Path) -> None:
     snapshot = cache / "models--jinaai--jina-colbert-v2" / "snapshots" / COMMIT
     (snapshot / "model.safetensors").unlink()
-    with pytest.raises(EncoderError, match="'jinaai/jina-colbert-v2' has no weights"):
+    with pytest.raises(EncoderError, match="'jinaai/jina-colbert-v2' has no weights in the hub's cache"):
         Encoder(NAME, local_files_only=True)
     shutil.rmtree(snapshot)
     with pytest.raises((EncoderError, InputError), match="jinaai/jina-colbert-v2"):

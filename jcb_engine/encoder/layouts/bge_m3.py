@@ -46,6 +46,6 @@ def read(folder: Path, name: str, revision: str | None) -> Checkpoint:
         heads=Heads([Head((Dense(head["weight"], head["bias"]),))], int(head["weight"].shape[0])),
         rules=TokenRules(query_length=min(_QUERY_LENGTH, longest), document_length=longest, drops_first=True),
         tokenizer_json=tokenizer.json,
-        mask_token=None,
+        mask_token=tokenizer.mask_token,
         pad_token=tokenizer.pad_token,
     )
