@@ -6,7 +6,7 @@ import logging
 
 import torch
 
-from jcb_engine.encoder.backbones.attention import flash_attn_kernel
+from jcb_engine.encoder.backbones.attention import flash_attn_kernel, is_ampere
 from jcb_engine.encoder.options import EncoderOptions
 from jcb_engine.errors import InputError
 
@@ -53,11 +53,6 @@ def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 matrices faster than float32 ones."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(capabilities.get(name) for name in _CPU_BFLOAT16)
-
-
-def is_ampere(device: torch.device) -> bool:
-    """Whether a CUDA device has bfloat16, and the kernels of flash attention run on it."""
-    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def uses_flash_attn(options: EncoderOptions, devices: tuple[torch.device, ...], dtype: torch.dtype) -> bool:

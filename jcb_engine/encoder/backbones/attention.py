@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -76,7 +77,8 @@ def _attend_with_bias(
 
 
 # -- CUDA --------------------------------------------------------------------------------------------------------------
-_Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int, float | None], Tensor]
+# (query, key, value, query offsets, key offsets, longest query, longest key, scale=) -> attended
+_Kernel = Callable[..., Tensor]
 
 
 def _attend_at_once(
@@ -94,14 +96,19 @@ def _attend_at_once(
         key_offsets,
         max(packed.lengths),
         max(packed.attended),
-        scale,
+        scale=scale,
     )
+
+
+def is_ampere(device: torch.device) -> bool:
+    """Whether a CUDA device has bfloat16, and the kernels of flash attention run on it."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @cache
 def _has_flash_attention(device: torch.device) -> bool:
-    """Whether the kernels run there: from Ampere on."""
-    if torch.cuda.get_device_capability(device) >= (8, 0):
+    """Whether the kernels run there; said once where they do not."""
+    if is_ampere(device):
         return True
     _log.info("%s is older than Ampere: attention goes text by text", torch.cuda.get_device_name(device))
     return False
@@ -118,21 +125,8 @@ def _torch_kernel() -> _Kernel | None:
         )
         return None
 
-    def kernel(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        query_offsets: Tensor,
-        key_offsets: Tensor,
-        longest_query: int,
-        longest_key: int,
-        scale: float | None,
-    ) -> Tensor:
-        attended = varlen_attn(query, key, value, query_offsets, key_offsets, longest_query, longest_key, scale=scale)
-        assert isinstance(attended, Tensor), "no auxiliary output was asked for"
-        return attended
-
-    return kernel
+    # a tensor alone, since no auxiliary output is asked for
+    return lambda *texts, scale: cast(Tensor, varlen_attn(*texts, scale=scale))
 
 
 @cache
@@ -146,19 +140,4 @@ def flash_attn_kernel() -> _Kernel:
             "pip install 'jcb-engine[flash]', or leave attention out for torch's own"
         ) from error
 
-    def kernel(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        query_offsets: Tensor,
-        key_offsets: Tensor,
-        longest_query: int,
-        longest_key: int,
-        scale: float | None,
-    ) -> Tensor:
-        attended: Tensor = flash_attn_varlen_func(
-            query, key, value, query_offsets, key_offsets, longest_query, longest_key, softmax_scale=scale
-        )
-        return attended
-
-    return kernel
+    return lambda *texts, scale: flash_attn_varlen_func(*texts, softmax_scale=scale)
