@@ -27,6 +27,8 @@ from jcb_engine.encoder.model_files import read_json
 from jcb_engine.encoder.token_rules import TokenRules
 from jcb_engine.errors import EncoderError, InputError
 
+# Settings of artifact.metadata that other libraries do not have: written where they are not the usual ones.
+_OUR_SETTINGS = ("query_expansion", "special_tokens_as_text")
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "sentencepiece.bpe.model")
 
 
@@ -50,7 +52,8 @@ class StanfordWriter:
     def _write_stanford(self, folder: Path) -> None:
         checkpoint = self._checkpoint
         _write_json(folder / "config.json", {**self._config, "architectures": ["HF_ColBERT"]})
-        metadata = read_json(checkpoint.folder / METADATA, dict)
+        own = read_json(checkpoint.folder / METADATA, dict)
+        metadata = {key: value for key, value in own.items() if key not in _OUR_SETTINGS}
         _write_json(folder / METADATA, {**metadata, **self._settings()})
         self._copy_tokenizer(folder, checkpoint.tokenizer_json)
         backbone = {f"{checkpoint.prefix}{name}": tensor for name, tensor in checkpoint.tensors.items()}
@@ -74,7 +77,6 @@ class StanfordWriter:
             "attend_to_mask_tokens": rules.attends_to_expansion,
             "mask_punctuation": rules.punctuation != "off",
             "dim": self._dim,
-            # settings that other libraries do not have are written where they are not the usual ones
             **({} if rules.query_expansion else {"query_expansion": False}),
             **({"special_tokens_as_text": True} if rules.special_tokens_as_text else {}),
         }
@@ -92,13 +94,13 @@ class StanfordWriter:
             raise InputError(f"'{self._checkpoint.name}' is JinaBERT, which no class of transformers loads")
         if self._rules.special_tokens_as_text:
             raise InputError("special_tokens_as_text is a setting that sentence-transformers does not have")
-        tokenizer = parsed(self._checkpoint.tokenizer_json, self._checkpoint.name)
+        name, own = self._checkpoint.name, self._checkpoint.tokenizer_json
+        vocabulary, exported = parsed(own, name), parsed(_with_markers(own, self._markers()), name)
         for marker in self._markers():
-            if tokenizer.token_to_id(marker) is None or not is_put_before_a_text(
-                _prompt(marker), marker, parsed(_with_markers(tokenizer.to_str(), [marker]), self._checkpoint.name)
-            ):
+            is_known = vocabulary.token_to_id(marker) is not None
+            if not is_known or not is_put_before_a_text(_prompt(marker), marker, exported):
                 raise InputError(
-                    f"the marker {marker!r} of '{self._checkpoint.name}' is no token that sentence-transformers can "
+                    f"the marker {marker!r} of '{name}' is no token that sentence-transformers can "
                     "put before a text, so its vectors would be others"
                 )
         _written(folder, self._write_modules)

@@ -184,6 +184,10 @@ def test_settings_and_language_survive_saving(tmp_path: Path) -> None:
     )
     encoder.save(tmp_path / "saved")
     again = Encoder(tmp_path / "saved")
+    usual = Encoder(tmp_path / "saved", query_expansion=True, special_tokens_as_text=False)
+    usual.save(tmp_path / "usual")
+    record = Encoder(tmp_path / "usual").record
+    assert (record.query_expansion, record.special_tokens_as_text, record.language) == (True, False, "de_DE")
     different = [line for line in again.record.differences(encoder.record) if not line.startswith(("name", "weights"))]
     assert different == []
     np.testing.assert_array_equal(again.encode_document(TEXTS).values, encoder.encode_document(TEXTS).values)
