@@ -32,7 +32,7 @@ class Encoder:
         encoder = Encoder("mini", dim=128)
         vectors = encoder.encode_document(["one text", "another"])      # RaggedEmbeddings, values [tokens, dim]
 
-    Thread-safe as far as what is behind it is; `mini` and MultiVectorEncoder are.
+    Thread-safe as far as what is behind it is; whatever loads by name is.
     """
 
     def __init__(
