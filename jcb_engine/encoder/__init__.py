@@ -1,4 +1,4 @@
-"""Encoder: texts -> token vectors, by `mini`, a checkpoint in any of the released layouts, or an object that encodes."""
+"""Encoder: texts -> token vectors, by `mini`, a checkpoint in a released layout, or an object that encodes."""
 
 from jcb_engine.encoder.encoder import Encoder
 from jcb_engine.encoder.record import EncoderRecord
