@@ -17,6 +17,7 @@ from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges
 from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
 from jcb_engine.search.explain import Explanation, explain_match
 from jcb_engine.search.lookup import DocumentLookup
+from jcb_engine.search.narrowing import Narrowing
 from jcb_engine.search.query import Query, QueryVectors, check_query, encode_queries
 from jcb_engine.search.ranking import Ranking, rank
 from jcb_engine.search.stored_vectors import (
@@ -46,7 +47,8 @@ class Searcher:
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
         factory = str(snapshot.manifest.settings.get("faiss_factory", "Flat"))
-        self._candidates: CandidateStage = CentroidProbing(backend, self._store, self._codec.arrays, factory)
+        self._stage: CandidateStage = CentroidProbing(backend, self._store, self._codec.arrays, factory)
+        self._narrowing = Narrowing(backend, self._store, self._codec.arrays)
         self._lookup = DocumentLookup(snapshot.segments)
         self._mask = deleted_mask(snapshot.segments)
         self._encoder: Encoder | None = None
@@ -183,7 +185,7 @@ class Searcher:
             return [
                 (ranking, True) for ranking in self._ranked(queries, offsets, table, self._everything(count), k, groups)
             ]
-        lists = self._candidates.find(queries, offsets, table, settings, self._mask)
+        lists = self._found(queries, offsets, table, settings)
         found = self._ranked(queries, offsets, table, lists, k, groups)
         answers = []
         for number, ranking in enumerate(found):
@@ -194,6 +196,13 @@ class Searcher:
                 answers.append((ranking, False))
         return answers
 
+    def _found(
+        self, queries: Float32Array, offsets: Int64Array, table: CentroidTable, settings: CandidateSettings
+    ) -> Lists:
+        """The documents to score."""
+        pool = self._stage.find(queries, offsets, table, settings, self._mask)
+        return self._narrowing.keep(pool, table, offsets, settings.documents)
+
     def _widened(
         self, query: Float32Array, k: int, settings: CandidateSettings, groups: Uint32Array | None
     ) -> tuple[Ranking, bool]:
@@ -202,7 +211,7 @@ class Searcher:
         table = self._backend.centroid_scores(self._store, query)
         while settings.documents < self._store.documents:
             settings = settings.wider()
-            lists = self._candidates.find(query, offsets, table, settings, self._mask)
+            lists = self._found(query, offsets, table, settings)
             ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
             if not self._too_few(ranking, k, groups):
                 return ranking, False

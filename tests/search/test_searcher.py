@@ -15,7 +15,7 @@ from jcb_engine import Document, Encoder, IndexWriter, Searcher
 from jcb_engine.errors import EncoderMismatchError, IndexNotFoundError, InputError, JcbError, NotAnIndexError
 from jcb_engine.kernels.reference import ReferenceBackend
 from jcb_engine.search import searcher as searcher_module
-from jcb_engine.search.candidates import _without_gaps
+from jcb_engine.search.candidates.probing import _without_gaps
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.storage import Snapshot
 from tests.conftest import HashingEncoder, brute_force, random_embeddings

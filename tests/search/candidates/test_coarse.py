@@ -11,7 +11,7 @@ import pytest
 
 from jcb_engine import Searcher
 from jcb_engine.kernels import select
-from jcb_engine.search.coarse import FaissSearch, FlatSearch, coarse_search
+from jcb_engine.search.candidates.coarse import FaissSearch, FlatSearch, coarse_search
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.storage import Snapshot
 from tests.search.conftest import query_vectors
