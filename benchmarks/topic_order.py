@@ -35,7 +35,7 @@ def main() -> None:
     documents, queries = embeddings(collection, "mini@1", arguments.dim)
     truth = [list(best(row, collection.document_ids, 10)) for row in exact_scores(queries, documents)]
     means = np.stack([rows.mean(axis=0) for rows in documents]).astype(np.float32)
-    topics = CentroidAssigner(train_centroids(means, TOPICS, arguments.seed)).assign(means, select())
+    topics = CentroidAssigner(train_centroids(means, TOPICS, arguments.seed, select())).assign(means, select())
     orders = {
         "shuffled": np.random.default_rng(arguments.seed).permutation(len(documents)),
         "sorted_by_topic": np.argsort(topics, kind="stable"),

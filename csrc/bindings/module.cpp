@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "bindings/store.h"
+#include "jcb/centroid_lists.h"
 #include "jcb/centroids.h"
 #include "jcb/codec.h"
 #include "jcb/machine.h"
@@ -48,6 +49,16 @@ void register_building(nb::module_& module) {
                           size_of(centroids, 1), count, ids.data(), scores.data());
       },
       "machine"_a, "vectors"_a, "centroids"_a, "count"_a, "ids"_a, "scores"_a);
+  module.def(
+      "nearest_in_lists",
+      [](const Machine& machine, Input<float, 2> vectors, Input<float, 2> centroids, Input<uint32_t, 1> centroid_ids,
+         Input<int64_t, 1> offsets, Input<int64_t, 2> probes, Array<uint32_t, 1> ids) {
+        const Unlocked unlocked;
+        const CentroidLists lists{centroids.data(), centroid_ids.data(), offsets.data(), size_of(offsets) - 1};
+        nearest_in_lists(machine, vectors.data(), size_of(vectors), size_of(vectors, 1), lists, probes.data(),
+                         size_of(probes, 1), ids.data());
+      },
+      "machine"_a, "vectors"_a, "centroids"_a, "centroid_ids"_a, "offsets"_a, "probes"_a, "ids"_a);
   module.def(
       "quantize",
       [](const Machine& machine, const Codec& codec, Input<float, 2> vectors, Input<uint32_t, 1> centroid_ids,

@@ -46,7 +46,7 @@ class BuildRequest:
 
 def build(request: BuildRequest) -> None:
     """Build the index and print the report."""
-    from jcb_engine.codec.centroids import import_faiss
+    from jcb_engine.codec.kmeans import import_faiss
     from jcb_engine.indexing import BuildOptions, build_index
     from jcb_engine.indexing.readers import SkipBad, guess_format, read_source
     from jcb_engine.storage import check_target

@@ -1,6 +1,7 @@
 """Vectors <-> centroid id, residual codes and two scalars per token."""
 
-from jcb_engine.codec.centroids import CentroidAssigner, default_centroid_count, train_centroids
+from jcb_engine.codec.assignment import CentroidAssigner
+from jcb_engine.codec.centroids import default_centroid_count, train_centroids
 from jcb_engine.codec.residual import BIT_WIDTHS, EncodedTokens, ResidualCodec, largest_norm, train_codec
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jcb_engine.codec.centroids import import_faiss
+from jcb_engine.codec.kmeans import import_faiss
 from jcb_engine.errors import InputError
 from jcb_engine.types import Float32Array
 

@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from jcb_engine.codec.centroids import CentroidAssigner, train_centroids
+from jcb_engine.codec.assignment import CentroidAssigner
+from jcb_engine.codec.centroids import train_centroids
 from jcb_engine.codec.levels import gaussian_levels
 from jcb_engine.codec.rotation import random_rotation
 from jcb_engine.errors import CorruptIndexError, InputError
@@ -148,7 +149,12 @@ class ResidualCodec:
 
 
 def train_codec(
-    sample: Float32Array, nbits: int, centroid_count: int, seed: int, longest: float | None = None
+    sample: Float32Array,
+    nbits: int,
+    centroid_count: int,
+    seed: int,
+    backend: Backend,
+    longest: float | None = None,
 ) -> ResidualCodec:
     """Fit a codec on sample vectors [S, D] float32. The sample is overwritten (normalised and rotated in place).
 
@@ -160,7 +166,7 @@ def train_codec(
     dim = sample.shape[1]
     rotation = None if nbits == RAW_BITS else random_rotation(dim, seed)
     norm_scale = _norm_scale(_rotate_in_place(sample, rotation), longest, nbits)
-    centroids = train_centroids(sample, centroid_count, seed)
+    centroids = train_centroids(sample, centroid_count, seed, backend)
     nothing = np.zeros(0, dtype=np.float32)
     cutoffs, levels = (nothing, nothing) if nbits == RAW_BITS else gaussian_levels(nbits)
     return ResidualCodec(CodecArrays(dim, nbits, centroids, cutoffs, levels, norm_scale), rotation, seed)

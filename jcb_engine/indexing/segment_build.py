@@ -46,7 +46,7 @@ def build_segment(
     try:
         progress.stage("sampling", None)
         rows = _draw_sample(source, sample, options, progress)
-        codec = _train(source, sample, options, scratch, progress)
+        codec = _train(source, sample, options, backend, scratch, progress)
         # An index that could not be opened must not replace one that can; and hours of compressing come next.
         centroid_index(codec.arrays.centroids, options.faiss_factory)
         codec_arrays, properties = codec.to_stored()
@@ -97,14 +97,19 @@ def _draw_sample(
 
 
 def _train(
-    source: VectorSource, sample: SampleFile, options: IndexOptions, scratch: Path, progress: BuildProgress
+    source: VectorSource,
+    sample: SampleFile,
+    options: IndexOptions,
+    backend: Backend,
+    scratch: Path,
+    progress: BuildProgress,
 ) -> ResidualCodec:
     if sample.tokens == 0:
         raise InputError(f"there is nothing to search: none of the {source.documents} documents has a token vector")
     progress.stage("training", None)
     vectors = sample.training_copy(scratch / "training", _sample_token_limit(source.dim, options))
     centroid_count = _centroid_count(source, sample, options)
-    return train_codec(vectors, options.nbits, centroid_count, options.seed, source.largest_norm)
+    return train_codec(vectors, options.nbits, centroid_count, options.seed, backend, source.largest_norm)
 
 
 def _total_tokens(source: VectorSource, sample: SampleFile) -> int:

@@ -50,6 +50,15 @@ class Table:
 def nearest_centroids(
     machine: Machine, vectors: Float32Array, centroids: Float32Array, count: int, ids: Int64Array, scores: Float32Array
 ) -> None: ...
+def nearest_in_lists(
+    machine: Machine,
+    vectors: Float32Array,
+    centroids: Float32Array,
+    centroid_ids: Uint32Array,
+    offsets: Int64Array,
+    probes: Int64Array,
+    ids: Uint32Array,
+) -> None: ...
 def quantize(
     machine: Machine,
     codec: Codec,

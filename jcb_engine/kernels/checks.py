@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels.interface import RAW_BITS, Candidates, CodecArrays, Lists, SegmentArrays
+from jcb_engine.kernels.interface import RAW_BITS, Candidates, CentroidLists, CodecArrays, Lists, SegmentArrays
 from jcb_engine.types import AnyArray, Int64Array
 
 CODE_WIDTHS = (1, 2, 4, 8)
@@ -40,6 +40,22 @@ def check_offsets(name: str, offsets: AnyArray, total: int, texts: int | None = 
     ends_fit = len(values) > 0 and values[0] == 0 and values[-1] == total
     if not ends_fit or (len(values) > 2 and (values[1:] < values[:-1]).any()):
         raise InputError(f"{name} must rise from 0 to {total}; it is {values.tolist() if len(values) < 8 else values}")
+
+
+def check_centroid_lists(lists: CentroidLists) -> None:
+    """Raise InputError unless the lists hold as many centroids as ids, and none is empty."""
+    check_array("centroids", lists.centroids, np.float32, (None, None))
+    check_array("ids", lists.ids, np.uint32, (len(lists.centroids),))
+    check_offsets("offsets", lists.offsets, len(lists.ids))
+    if len(lists.offsets) < 2 or (np.diff(lists.offsets) == 0).any():
+        raise InputError("a list of centroids is empty")
+
+
+def check_probes(probes: Int64Array, vectors: int, lists: int) -> None:
+    """Raise InputError unless `probes` is int64 [vectors, at least 1], numbers of lists."""
+    check_array("probes", probes, np.int64, (vectors, None))
+    if probes.shape[1] < 1 or (probes < 0).any() or (probes >= lists).any():
+        raise InputError(f"probes must be at least one number of 0:{lists} per vector; they are {probes}")
 
 
 def check_candidates(candidates: Candidates, queries: int, documents: int) -> None:

@@ -10,12 +10,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from jcb_engine.errors import InputError
-from jcb_engine.kernels.checks import check_array, check_candidates, check_count, check_offsets
+from jcb_engine.kernels.checks import (
+    check_array,
+    check_candidates,
+    check_centroid_lists,
+    check_count,
+    check_offsets,
+    check_probes,
+)
 from jcb_engine.kernels.cpu_store import CpuStore, coding_codec, own_store, own_table, prepare_store
 from jcb_engine.kernels.extension import _cpu
 from jcb_engine.kernels.interface import (
     RAW_BITS,
     Candidates,
+    CentroidLists,
     CentroidTable,
     CodecArrays,
     Lists,
@@ -60,6 +68,14 @@ class CpuBackend:
         scores = np.empty((len(vectors), count), dtype=np.float32)
         _cpu.nearest_centroids(self._machine, vectors, centroids, count, ids, scores)
         return ids, scores
+
+    def nearest_in_lists(self, vectors: Float32Array, lists: CentroidLists, probes: Int64Array) -> Uint32Array:
+        check_centroid_lists(lists)
+        check_array("vectors", vectors, np.float32, (None, lists.centroids.shape[1]))
+        check_probes(probes, len(vectors), len(lists.offsets) - 1)
+        ids = np.empty(len(vectors), dtype=np.uint32)
+        _cpu.nearest_in_lists(self._machine, vectors, lists.centroids, lists.ids, lists.offsets, probes, ids)
+        return ids
 
     def quantize(
         self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays

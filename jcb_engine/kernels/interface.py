@@ -78,6 +78,18 @@ class SegmentArrays:
 
 
 @dataclass(frozen=True, slots=True)
+class CentroidLists:
+    """Centroids parted into lists, none of them empty, so that not all need be compared.
+
+    centroids: [K, D] float32, list after list. ids: [K] uint32, the number of each. offsets: [L + 1] int64.
+    """
+
+    centroids: Float32Array
+    ids: Uint32Array
+    offsets: Int64Array
+
+
+@dataclass(frozen=True, slots=True)
 class Lists:
     """Candidates per query: query i scores documents[list_offsets[i]:list_offsets[i + 1]]. Scores come back as [M]."""
 
@@ -132,6 +144,13 @@ class Backend(Protocol):
         """Ids [T, count] and inner products [T, count] of the best centroids by inner product, best first.
 
         vectors [T, D], centroids [K, D]; count <= K. The lower id wins a tie.
+        """
+        ...
+
+    def nearest_in_lists(self, vectors: Float32Array, lists: CentroidLists, probes: Int64Array) -> Uint32Array:
+        """Id [T] of the best centroid by inner product among those in the lists that a vector probes.
+
+        vectors [T, D]; probes [T, P] numbers of lists, P >= 1. The lower id wins a tie.
         """
         ...
 

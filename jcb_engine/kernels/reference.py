@@ -17,6 +17,7 @@ from jcb_engine.errors import CorruptIndexError
 from jcb_engine.kernels.interface import (
     RAW_BITS,
     Candidates,
+    CentroidLists,
     CentroidTable,
     CodecArrays,
     Lists,
@@ -63,6 +64,14 @@ class ReferenceBackend:
         self, vectors: Float32Array, centroids: Float32Array, count: int
     ) -> tuple[Int64Array, Float32Array]:
         return _best(_tensor(vectors) @ _tensor(centroids).T, count)
+
+    def nearest_in_lists(self, vectors: Float32Array, lists: CentroidLists, probes: Int64Array) -> Uint32Array:
+        order = torch.argsort(_tensor(lists.ids.astype(np.int64)))
+        list_of_place = torch.repeat_interleave(torch.diff(_tensor(lists.offsets)))
+        products = (_tensor(vectors) @ _tensor(lists.centroids).T)[:, order]
+        probed = (list_of_place[order][None, :, None] == _tensor(probes)[:, None, :]).any(dim=2)
+        best = torch.where(probed, products, -torch.inf).argmax(dim=1)
+        return np.asarray(_tensor(lists.ids.astype(np.int64))[order][best].numpy(), dtype=np.uint32)
 
     def quantize(
         self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays

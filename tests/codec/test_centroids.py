@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from jcb_engine.codec import CentroidAssigner, centroids, default_centroid_count, train_centroids
+from jcb_engine.codec import CentroidAssigner, assignment, centroids, default_centroid_count, train_centroids
 from jcb_engine.codec.candidate_index import centroid_index, check_factory
+from jcb_engine.codec.kmeans import kmeans
 from jcb_engine.codec.rotation import random_rotation
 from jcb_engine.errors import InputError
+from jcb_engine.kernels import select
 from jcb_engine.kernels.reference import ReferenceBackend
+
+BACKEND = ReferenceBackend()
 
 
 def points(count: int, dim: int = 16, seed: int = 0) -> np.ndarray:
@@ -27,22 +33,22 @@ def test_the_default_count_grows_with_the_root_of_the_corpus() -> None:
 
 def test_training_is_deterministic_for_a_seed() -> None:
     sample = points(2_000)
-    first, second, other = (train_centroids(sample, 50, seed) for seed in (3, 3, 4))
+    first, second, other = (train_centroids(sample, 50, seed, BACKEND) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
 
 
 def test_there_are_never_more_centroids_than_sampled_vectors() -> None:
-    assert len(train_centroids(points(7), 100, 0)) == 7
+    assert len(train_centroids(points(7), 100, 0, BACKEND)) == 7
 
 
 def test_no_vectors_is_an_error_that_says_so() -> None:
     with pytest.raises(InputError, match="every document is empty"):
-        train_centroids(np.zeros((0, 8), np.float32), 4, 0)
+        train_centroids(np.zeros((0, 8), np.float32), 4, 0, BACKEND)
 
 
 def test_equal_vectors_do_not_break_training() -> None:
-    trained = train_centroids(np.ones((100, 8), np.float32), 10, 0)
+    trained = train_centroids(np.ones((100, 8), np.float32), 10, 0, BACKEND)
     assert trained.shape == (10, 8)
     assert np.isfinite(trained).all()
 
@@ -55,18 +61,57 @@ def test_assignment_is_to_the_nearest_centroid() -> None:
     )
 
 
-def test_two_levels_give_the_asked_number_and_nearly_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+def squared_distances(sample: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    return ((sample[:, None] - trained[None]) ** 2).sum(axis=2)
+
+
+def test_two_levels_give_the_asked_number_and_are_as_near_as_flat_k_means(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(centroids, "TWO_LEVEL_ABOVE", 64)
     sample = points(4_000, dim=8)
-    trained = train_centroids(sample, 256, 0)
+    trained, again = (train_centroids(sample, 256, 0, BACKEND) for _ in range(2))
     assert trained.shape == (256, 8)
-    assert np.isfinite(trained).all()
-    distances = ((sample[:, None] - trained[None]) ** 2).sum(axis=2)
-    found = CentroidAssigner(trained).assign(sample, ReferenceBackend())
-    assert np.mean(found == distances.argmin(axis=1)) > 0.97
-    flat = centroids._kmeans(sample, 256, 0)
-    flat_error = ((sample[:, None] - flat[None]) ** 2).sum(axis=2).min(axis=1).mean()
-    assert distances.min(axis=1).mean() < 1.15 * flat_error
+    np.testing.assert_array_equal(trained, again)
+    others = points(1_000, dim=8, seed=5)
+    error = squared_distances(others, trained).min(axis=1).mean()
+    flat_error = squared_distances(others, kmeans(sample, 256, 0)).min(axis=1).mean()
+    assert error < 1.02 * flat_error
+
+
+def test_of_many_centroids_nearly_always_the_nearest_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assignment, "COMPARE_ALL_UP_TO", 64)
+    sample, trained = points(3_000, dim=8), points(512, dim=8, seed=1) * np.float32(0.9)
+    distances = squared_distances(sample, trained)
+    found = CentroidAssigner(trained).assign(sample, BACKEND)
+    assert np.mean(found == distances.argmin(axis=1)) > 0.98
+    chosen = distances[np.arange(len(sample)), found]
+    assert chosen.mean() < 1.005 * distances.min(axis=1).mean()
+
+
+def test_assignment_does_not_depend_on_the_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assignment, "COMPARE_ALL_UP_TO", 64)
+    sample, assigner = points(5_000), CentroidAssigner(points(300, seed=1))
+    together = assigner.assign(sample, select("cpu"))
+    alone = [assigner.assign(sample[i : i + 1], select("cpu"))[0] for i in range(0, len(sample), 97)]
+    np.testing.assert_array_equal(together[::97], alone)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 5), min_size=2, max_size=20).filter(lambda sizes: sum(sizes) > 0),
+    seed=st.integers(0, 9),
+)
+def test_an_empty_centroid_moves_onto_a_vector_of_a_large_cluster(sizes: list[int], seed: int) -> None:
+    ids = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.uint32)
+    sample = points(len(ids), seed=seed)
+    means = np.full((len(sizes), 16), 7, np.float32)
+    centroids._fill_empty(means, sample, ids, np.array(sizes))
+    moved = [cluster for cluster in range(len(sizes)) if means[cluster, 0] != 7]
+    assert all(sizes[cluster] == 0 for cluster in moved)
+    wanted = min(sizes.count(0), len(sizes) - sizes.count(0))
+    assert len(moved) == wanted
+    owners = [int(ids[(sample == means[cluster]).all(axis=1).argmax()]) for cluster in moved]
+    assert len(set(owners)) == len(owners)
+    assert sorted((sizes[owner] for owner in owners), reverse=True) == sorted(sizes, reverse=True)[:wanted]
 
 
 def test_rotation_is_orthonormal_and_seeded() -> None:

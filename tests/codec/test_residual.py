@@ -31,7 +31,7 @@ def decoded(codec: ResidualCodec, rows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("dim", [48, 64, 96, 128, 384])
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8, 16])
 def test_vector_bytes_per_token_stay_within_the_bound(dim: int, nbits: int) -> None:
-    codec = train_codec(vectors(500, dim), nbits, 32, 0)
+    codec = train_codec(vectors(500, dim), nbits, 32, 0, BACKEND)
     tokens = codec.encode(vectors(100, dim, 1), BACKEND)
     stored = tokens.codes.nbytes + tokens.sigmas.nbytes + tokens.norms.nbytes
     stored += 0 if codec.is_raw else 4 * 100  # ids at their widest
@@ -43,7 +43,7 @@ def test_vector_bytes_per_token_stay_within_the_bound(dim: int, nbits: int) -> N
 @pytest.mark.parametrize(("nbits", "most"), [(1, 0.57), (2, 0.1175), (4, 0.0097), (8, 1e-4)])
 def test_the_error_falls_with_the_bits_as_the_level_tables_promise(nbits: int, most: float) -> None:
     rows = vectors(2_000, 64)
-    codec = train_codec(rows.copy(), nbits, 20, 0)
+    codec = train_codec(rows.copy(), nbits, 20, 0, BACKEND)
     distances = (((rows @ codec.rotation)[:, None] - codec.arrays.centroids[None]) ** 2).sum(axis=2)
     error = ((rows - decoded(codec, rows)) ** 2).sum(axis=1).mean()
     assert error <= most * distances.min(axis=1).mean()
@@ -58,7 +58,7 @@ def test_the_error_falls_with_the_bits_as_the_level_tables_promise(nbits: int, m
 )
 def test_a_decoded_vector_keeps_its_norm_whatever_it_is(nbits: int, dim: int, scale: float, seed: int) -> None:
     rows = vectors(60, dim, seed) * np.float32(scale)
-    codec = train_codec(rows.copy(), nbits, 8, seed)
+    codec = train_codec(rows.copy(), nbits, 8, seed, BACKEND)
     back = decoded(codec, rows)
     np.testing.assert_allclose(np.linalg.norm(back, axis=1), np.linalg.norm(rows, axis=1), rtol=2e-3)
 
@@ -66,7 +66,9 @@ def test_a_decoded_vector_keeps_its_norm_whatever_it_is(nbits: int, dim: int, sc
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8])
 def test_zero_vectors_and_zero_residuals_decode_without_nan(nbits: int) -> None:
     rows = vectors(50, 16)
-    codec = train_codec(rows.copy(), nbits, 50, 0)  # a centroid for every vector: residuals are zero
+    codec = train_codec(
+        rows.copy(), nbits, 50, 0, ReferenceBackend()
+    )  # a centroid for every vector: residuals are zero
     exactly_on = (codec.arrays.centroids @ codec.rotation.T).astype(np.float32)
     back = decoded(codec, np.concatenate([exactly_on, np.zeros((1, 16), np.float32)]))
     assert np.isfinite(back).all()
@@ -75,7 +77,7 @@ def test_zero_vectors_and_zero_residuals_decode_without_nan(nbits: int) -> None:
 
 
 def test_a_residual_of_exactly_zero_has_sigma_zero() -> None:
-    codec = train_codec(vectors(50, 16), 2, 4, 0)
+    codec = train_codec(vectors(50, 16), 2, 4, 0, BACKEND)
     # In the rotated basis and of unit norm, a vector equal to its centroid has no residual at all.
     centroid = codec.arrays.centroids[:1] / np.linalg.norm(codec.arrays.centroids[:1])
     arrays = codec.arrays.__class__(16, 2, centroid.astype(np.float32), codec.arrays.cutoffs, codec.arrays.levels)
@@ -86,14 +88,14 @@ def test_a_residual_of_exactly_zero_has_sigma_zero() -> None:
 
 @pytest.mark.parametrize("nbits", [2, 16])
 def test_a_norm_far_beyond_the_others_is_refused(nbits: int) -> None:
-    codec = train_codec(vectors(200, 32), nbits, 8, 0)
+    codec = train_codec(vectors(200, 32), nbits, 8, 0, BACKEND)
     with pytest.raises(InputError, match="normalise the vectors first"):
         codec.encode(vectors(2, 32) * np.float32(1e6), BACKEND)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(bad: float) -> None:
-    codec = train_codec(vectors(100, 8), 2, 4, 0)
+    codec = train_codec(vectors(100, 8), 2, 4, 0, BACKEND)
     rows = vectors(5, 8)
     rows[3, 2] = bad
     with pytest.raises(InputError, match="token vector 3 holds NaN or infinity"):
@@ -102,13 +104,13 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
 
 def test_raw_codecs_return_fp16_input_bit_for_bit() -> None:
     rows = (vectors(100, 24) * 7).astype(np.float16)
-    codec = train_codec(rows.astype(np.float32), 16, 8, 0)
+    codec = train_codec(rows.astype(np.float32), 16, 8, 0, BACKEND)
     np.testing.assert_array_equal(decoded(codec, rows.astype(np.float32)), rows.astype(np.float32))
 
 
 @pytest.mark.parametrize("nbits", [1, 4, 16])
 def test_a_codec_comes_back_from_storage_as_it_was(nbits: int) -> None:
-    codec = train_codec(vectors(100, 20), nbits, 8, 7)
+    codec = train_codec(vectors(100, 20), nbits, 8, 7, BACKEND)
     again = ResidualCodec.from_stored(*codec.to_stored())
     rows = vectors(30, 20, 2)
     np.testing.assert_array_equal(decoded(again, rows), decoded(codec, rows))
@@ -119,14 +121,14 @@ def test_a_codec_comes_back_from_storage_as_it_was(nbits: int) -> None:
     [("dim", "12"), ("dim", 0), ("nbits", 3), ("norm_scale", -1.0), ("rotation", "spiral"), ("seed", None)],
 )
 def test_properties_that_cannot_be_are_corrupt(name: str, value: object) -> None:
-    arrays, properties = train_codec(vectors(100, 12), 2, 8, 0).to_stored()
+    arrays, properties = train_codec(vectors(100, 12), 2, 8, 0, BACKEND).to_stored()
     with pytest.raises(CorruptIndexError):
         ResidualCodec.from_stored(arrays, {**properties, name: value})
 
 
 @pytest.mark.parametrize("name", ["centroids", "cutoffs", "levels", "rotation"])
 def test_arrays_that_do_not_fit_are_corrupt(name: str) -> None:
-    arrays, properties = train_codec(vectors(100, 12), 2, 8, 0).to_stored()
+    arrays, properties = train_codec(vectors(100, 12), 2, 8, 0, BACKEND).to_stored()
     for wrong in (arrays[name].astype(np.float64), arrays[name][..., :-1]):
         with pytest.raises(CorruptIndexError, match=name):
             ResidualCodec.from_stored({**arrays, name: wrong}, properties)

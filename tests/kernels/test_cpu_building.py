@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jcb_engine.codec.levels import gaussian_levels
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels import CodecArrays
+from jcb_engine.kernels import CentroidLists, CodecArrays
 from jcb_engine.kernels.cpu import CpuBackend
 from jcb_engine.kernels.reference import ReferenceBackend, pack_codes, unpack_codes
 from tests.kernels.cpu_backends import DIMENSIONS, every_backend
@@ -39,6 +39,57 @@ def test_nearest_centroids_are_those_of_a_full_sort(backend: CpuBackend, dim: in
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(np.take_along_axis(products, ids, axis=1), scores, rtol=1e-5, atol=1e-4)
     assert all(len(set(row)) == count for row in ids.tolist())
+
+
+@every_backend
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_nearest_in_lists_is_the_best_of_those_probed_the_lower_id_first(
+    backend: CpuBackend, data: st.DataObject
+) -> None:
+    dim, rows, lists = (data.draw(st.integers(1, limit)) for limit in (5, 9, 40))
+    probes_of_each = data.draw(st.integers(1, lists))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    sizes = random.integers(1, data.draw(st.sampled_from([3, 40, 700])), lists)
+    # Small integers: products are exact, and many are equal.
+    vectors = random.integers(-2, 3, (rows, dim)).astype(np.float32)
+    centroids = random.integers(-2, 3, (sizes.sum(), dim)).astype(np.float32)
+    ids = random.permutation(len(centroids)).astype(np.uint32)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    probes = np.stack([random.permutation(lists)[:probes_of_each] for _ in range(rows)]).astype(np.int64)
+    found = backend.nearest_in_lists(vectors, CentroidLists(centroids, ids, offsets), probes)
+    for row in range(rows):
+        members = np.concatenate([np.arange(offsets[p], offsets[p + 1]) for p in probes[row]])
+        scores = centroids[members] @ vectors[row]
+        assert found[row] == ids[members[scores == scores.max()]].min()
+
+
+def test_nearest_in_lists_of_thousands_of_vectors_is_that_of_the_reference() -> None:
+    vectors, centroids = gaussian(5_000, 24), gaussian(900, 24, seed=1)
+    random = np.random.default_rng(0)
+    lists = CentroidLists(centroids, random.permutation(900).astype(np.uint32), np.arange(0, 901, 30, dtype=np.int64))
+    probes = random.integers(0, 30, (5_000, 4))
+    found = CpuBackend(threads=2).nearest_in_lists(vectors, lists, probes)
+    expected = ReferenceBackend().nearest_in_lists(vectors, lists, probes)
+    assert np.mean(found == expected) > 0.999  # sums are rounded otherwise
+    assert (CpuBackend(threads=1).nearest_in_lists(vectors, lists, probes) == found).all()
+
+
+@pytest.mark.parametrize(
+    ("offsets", "probes", "message"),
+    [
+        ([0, 3, 5], [[2]], "probes must be at least one number of 0:2"),
+        ([0, 3, 5], [[-1]], "probes must be at least one number of 0:2"),
+        ([0, 5, 5], [[0]], "a list of centroids is empty"),
+        ([0, 3, 4], [[0]], "offsets must rise from 0 to 5"),
+    ],
+)
+def test_lists_and_probes_that_do_not_fit_are_refused(
+    offsets: list[int], probes: list[list[int]], message: str
+) -> None:
+    lists = CentroidLists(gaussian(5, 4), np.arange(5, dtype=np.uint32), np.array(offsets))
+    with pytest.raises(InputError, match=message):
+        CpuBackend().nearest_in_lists(gaussian(1, 4), lists, np.array(probes))
 
 
 @every_backend

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels import Lists, Ranges, SegmentArrays
+from jcb_engine.kernels import CentroidLists, Lists, Ranges, SegmentArrays
 from jcb_engine.kernels.cpu import CpuBackend
 from tests.kernels.stores import random_store
 
@@ -47,6 +47,10 @@ def every_result(backend: CpuBackend) -> list[np.ndarray]:
         results.append(backend.maxsim_centroids(store, table, query_offsets, lists))
         tokens = random.standard_normal((3000, DIM)).astype(np.float32)
         token_ids = backend.nearest_centroids(tokens, codec.centroids, 1)[0][:, 0].astype(np.uint32)
+        parted = CentroidLists(
+            codec.centroids, np.arange(len(codec.centroids), dtype=np.uint32), np.array([0, 4, len(codec.centroids)])
+        )
+        results.append(backend.nearest_in_lists(tokens, parted, np.arange(len(tokens))[:, None] % 2))
         coded = backend.quantize(tokens, token_ids, codec)
         results += [*coded, backend.dequantize(token_ids, *coded, codec)]
         scores, argmax = backend.maxsim_argmax(queries, query_offsets, decoded, offsets)

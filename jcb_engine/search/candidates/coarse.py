@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jcb_engine.codec.candidate_index import centroid_index
-from jcb_engine.codec.centroids import import_faiss
+from jcb_engine.codec.kmeans import import_faiss
 from jcb_engine.kernels import Backend, CentroidTable, Store
 from jcb_engine.types import Float32Array, Int64Array
 
