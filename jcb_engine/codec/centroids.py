@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from jcb_engine.codec.assignment import PROBES_WHILE_TRAINING, CentroidAssigner, lists_for
-from jcb_engine.codec.kmeans import ITERATIONS, kmeans
+from jcb_engine.codec.kmeans import kmeans, one_faiss_thread
 from jcb_engine.errors import InputError
 from jcb_engine.kernels import Backend
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
@@ -54,12 +55,14 @@ def _two_level(sample: Float32Array, count: int, seed: int, backend: Backend) ->
     coarse = kmeans(spread, coarse_count, seed)
     ids = _assigned(sample, CentroidAssigner(coarse, seed), backend)
     sizes = np.bincount(ids, minlength=coarse_count)
-    fine = [
-        kmeans(sample[np.flatnonzero(ids == cluster)], int(share), seed + 1 + int(cluster), ITERATIONS)
-        for cluster, share in enumerate(_shares(sizes, count))
-        if share
-    ]
-    return np.concatenate(fine)
+    shares = _shares(sizes, count)
+
+    def inside(cluster: int) -> Float32Array:
+        with one_faiss_thread():
+            return kmeans(sample[np.flatnonzero(ids == cluster)], int(shares[cluster]), seed + 1 + cluster)
+
+    with ThreadPoolExecutor(backend.threads, thread_name_prefix="kmeans") as pool:
+        return np.concatenate(list(pool.map(inside, np.flatnonzero(shares).tolist())))
 
 
 def _polished(sample: Float32Array, centroids: Float32Array, seed: int, backend: Backend) -> Float32Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,22 @@ def import_faiss() -> Any:
             "faiss is not installed; pip install 'jcb-engine[cpu]' (or [gpu] on a machine with CUDA; never both)"
         ) from error
     return faiss
+
+
+@contextmanager
+def one_faiss_thread() -> Iterator[None]:
+    """Let FAISS work on the calling thread alone.
+
+    For tasks of milliseconds, waking its OpenMP threads costs as much as they help, or ten times that on a busy machine,
+    where they spin for a processor.
+    """
+    faiss = import_faiss()
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # OpenMP keeps this per calling thread: other threads are not touched
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def kmeans(points: Float32Array, count: int, seed: int, iterations: int = ITERATIONS) -> Float32Array:

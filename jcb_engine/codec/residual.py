@@ -20,6 +20,7 @@ BIT_WIDTHS = (1, 2, 4, 8, RAW_BITS)
 LARGEST_HALF = 65_504.0
 _ROOM = 32_768.0  # how much longer than the unit of norms a vector may be; decoding may stretch it a little
 _ORDINARY_NORMS = (2.0**-6, 2.0**8)  # raw vectors of such norms need no scale: fp16 has room on both sides
+_NEAR_ONE = (2.0**-6, 2.0**6)  # largest values of rows that need no scaling
 _ROWS_AT_ONCE = 65_536  # rows rotated at a time, so that a large sample needs no second copy of itself
 
 
@@ -175,7 +176,7 @@ def train_codec(
 def largest_norm(vectors: Float32Array) -> float:
     """Norm of the longest of vectors [T, D], without overflow; 0 for none."""
     near_one, exponents = _scaled_near_one(vectors)
-    return float(np.ldexp(np.linalg.norm(near_one, axis=1).astype(np.float64), exponents).max(initial=0))
+    return float(np.ldexp(_norms(near_one).astype(np.float64), exponents).max(initial=0))
 
 
 def _norm_scale(typical: float, longest: float | None, nbits: int) -> float:
@@ -189,9 +190,22 @@ def _norm_scale(typical: float, longest: float | None, nbits: int) -> float:
 
 
 def _scaled_near_one(vectors: Float32Array) -> tuple[Float32Array, Int32Array]:
-    """Rows with a largest value between .5 and 1, and the powers of two they were divided by: squares stay in range."""
-    exponents = np.frexp(np.abs(vectors).max(axis=1, initial=0))[1].astype(np.int32)
+    """Rows near 1, and the powers of two they were divided by: squares, and norms as fp16, stay in range."""
+    largest = _largest_values(vectors)
+    if ((largest == 0) | ((largest > _NEAR_ONE[0]) & (largest < _NEAR_ONE[1]))).all():
+        return vectors, np.zeros(len(vectors), dtype=np.int32)
+    exponents = np.frexp(largest)[1].astype(np.int32)
     return np.ldexp(vectors, -exponents[:, None]), exponents
+
+
+def _largest_values(vectors: Float32Array) -> Float32Array:
+    """[T] the largest size of any value of each row; NaN where one is."""
+    return np.asarray(np.maximum(vectors.max(axis=1, initial=0), -vectors.min(axis=1, initial=0)))
+
+
+def _norms(vectors: Float32Array) -> Float32Array:
+    """[T] norms of vectors near 1."""
+    return np.asarray(np.sqrt(np.einsum("td,td->t", vectors, vectors)), dtype=np.float32)
 
 
 def _rotate_in_place(sample: Float32Array, rotation: Float32Array | None) -> float:
@@ -201,7 +215,7 @@ def _rotate_in_place(sample: Float32Array, rotation: Float32Array | None) -> flo
         rows = sample[start : start + _ROWS_AT_ONCE]
         _check_finite(rows)
         near_one, exponents = _scaled_near_one(rows)
-        norms[start : start + len(rows)] = np.ldexp(np.linalg.norm(near_one, axis=1).astype(np.float64), exponents)
+        norms[start : start + len(rows)] = np.ldexp(_norms(near_one).astype(np.float64), exponents)
         units = _unit(near_one)
         sample[start : start + len(rows)] = units if rotation is None else units @ rotation
     typical = float(np.median(norms[norms > 0])) if (norms > 0).any() else 1.0
@@ -209,13 +223,14 @@ def _rotate_in_place(sample: Float32Array, rotation: Float32Array | None) -> flo
 
 
 def _unit(vectors: Float32Array) -> Float32Array:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    norms = _norms(vectors)[:, None]
     return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def _check_finite(vectors: Float32Array) -> None:
-    if not np.isfinite(vectors).all():
-        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+    finite = np.isfinite(_largest_values(vectors))
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
         raise InputError(f"token vector {row} holds NaN or infinity; only finite values can be indexed")
 
 

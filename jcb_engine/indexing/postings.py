@@ -44,6 +44,8 @@ def _pairs(centroid_ids: AnyArray, doc_offsets: Int64Array) -> Iterator[tuple[In
         last = min(max(last, first + 1), documents)
         tokens = np.asarray(centroid_ids[doc_offsets[first] : doc_offsets[last]]).astype(np.uint64)
         owners = np.repeat(np.arange(first, last, dtype=np.uint64), np.diff(doc_offsets[first : last + 1]))
-        pairs = np.unique((tokens << np.uint64(32)) | owners)
+        pairs = (tokens << np.uint64(32)) | owners
+        pairs.sort()  # numpy's unique hashes instead, ten times as slow here
+        pairs = pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
         yield (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         first = last

@@ -10,9 +10,18 @@ import numpy as np
 from jcb_engine.codec import largest_norm
 from jcb_engine.errors import InputError
 from jcb_engine.indexing.scratch import ScratchFile, map_scratch
-from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, RaggedEmbeddings, check_ragged
+from jcb_engine.types import (
+    AnyArray,
+    Float16Array,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    RaggedEmbeddings,
+    check_ragged,
+)
 
 _CHUNK_TOKENS = 65_536
+_LARGEST_POWER = 120  # 2 ** 120 and 2 ** -120 are ordinary numbers of fp32
 
 
 class VectorSpool:
@@ -42,14 +51,14 @@ class VectorSpool:
 
     def _append_rows(self, rows: AnyArray, first_row: int) -> None:
         values = np.asarray(rows, dtype=np.float32)
-        largest = np.abs(values).max(axis=1)
+        largest = np.maximum(values.max(axis=1), -values.min(axis=1))
         if not np.isfinite(largest).all():
             bad = first_row + int(np.flatnonzero(~np.isfinite(largest))[0])
             raise InputError(f"token vector {bad} of these holds NaN or infinity; only finite values can be indexed")
         exponents = np.frexp(largest)[1].astype(np.int16)
         if rows.dtype == np.float16:
             exponents[:] = 0
-        self._values.append(np.ldexp(values, -exponents[:, None].astype(np.int32)).astype(np.float16))
+        self._values.append(_scaled(values, -exponents.astype(np.int32)).astype(np.float16))
         self.largest_norm = max(self.largest_norm, largest_norm(values))
         self._exponents.append(exponents)
 
@@ -102,4 +111,11 @@ class VectorSpool:
 
 
 def _restored(values: Float16Array, exponents: AnyArray) -> Float32Array:
-    return np.ldexp(np.asarray(values, dtype=np.float32), np.asarray(exponents, dtype=np.int32)[:, None])
+    return _scaled(np.asarray(values, dtype=np.float32), np.asarray(exponents, dtype=np.int32))
+
+
+def _scaled(values: Float32Array, exponents: Int32Array) -> Float32Array:
+    """Row i times 2 ** exponents[i], exactly. A product is a tenth of the time of ldexp, where fp32 has the power."""
+    if np.abs(exponents).max(initial=0) > _LARGEST_POWER:
+        return np.ldexp(values, exponents[:, None])
+    return values * np.ldexp(np.float32(1), exponents)[:, None]

@@ -137,6 +137,11 @@ class Backend(Protocol):
         """Such as "reference" or "cpu/avx2"."""
         ...
 
+    @property
+    def threads(self) -> int:
+        """How many threads an operation uses at most."""
+        ...
+
     # -- building --------------------------------------------------------------------------------------------------
     def nearest_centroids(
         self, vectors: Float32Array, centroids: Float32Array, count: int

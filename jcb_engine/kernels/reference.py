@@ -59,6 +59,10 @@ class ReferenceBackend:
 
     name = "reference"
 
+    @property
+    def threads(self) -> int:
+        return torch.get_num_threads()
+
     # -- building --------------------------------------------------------------------------------------------------
     def nearest_centroids(
         self, vectors: Float32Array, centroids: Float32Array, count: int

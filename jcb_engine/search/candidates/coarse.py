@@ -8,14 +8,13 @@ and 23 query tokens, .1 ms instead of 1.1 ms on an idle core. Any other factory 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import numpy as np
 
 from jcb_engine.codec.candidate_index import centroid_index
-from jcb_engine.codec.kmeans import import_faiss
+from jcb_engine.codec.kmeans import one_faiss_thread
 from jcb_engine.kernels import Backend, CentroidTable, Store
 from jcb_engine.types import Float32Array, Int64Array
 
@@ -55,23 +54,6 @@ class FaissSearch:
         self._index: Any = centroid_index(centroids, factory)
 
     def best(self, queries: Float32Array, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
-        with _threads_for(len(queries)):
+        with one_faiss_thread() if len(queries) <= _TOKENS_FOR_ONE_THREAD else nullcontext():
             scores, ids = self._index.search(queries, count)
         return np.asarray(ids, dtype=np.int64), np.asarray(scores, dtype=np.float32)
-
-
-@contextmanager
-def _threads_for(query_tokens: int) -> Iterator[None]:
-    """Let a single query run on the calling thread: it takes about a millisecond, and waking FAISS's OpenMP threads for
-    it costs as much, or ten times that on a busy machine, where they spin for a processor.
-    """
-    if query_tokens > _TOKENS_FOR_ONE_THREAD:
-        yield
-        return
-    faiss = import_faiss()
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # OpenMP keeps this per calling thread: other threads are not touched
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)
