@@ -12,15 +12,23 @@ namespace {  // private to each file that includes this: see simd_scalar.h
 
 constexpr int kPrefetchTokens = 8;
 
-// Per-token scalars of up to kTokensPerChunk tokens, converted together. Whole vectors are written.
+// What is read of up to kTokensPerChunk tokens beside their codes, prepared together. Whole vectors are written.
 struct FastChunk {
   alignas(64) uint32_t centroid_ids[kTokensPerChunk];
   alignas(64) uint32_t score_multipliers[kTokensPerChunk];
   alignas(64) uint32_t product_multipliers[kTokensPerChunk];
+  const int16_t* scores[kTokensPerChunk + kPrefetchTokens];  // rows of centroid scores; the last one over and over
+
+  JCB_INLINE void find_scores(const FastTile& tile, int count) {
+    for (int t = 0; t < count; ++t) {
+      scores[t] = tile.centroid_scores + static_cast<int64_t>(centroid_ids[t]) * tile.columns;
+    }
+    for (int t = 0; t < kPrefetchTokens; ++t) scores[count + t] = scores[count - 1];
+  }
 };
 
-// Codes of a token, of which whole blocks may be read: a copy where those would pass the end of the array. What lies
-// between the code and the end of a block meets rows or query values of zero.
+// Codes of tokens, of which whole blocks may be read: a copy where those would pass the end of the array. What lies
+// between a code and the end of its block meets rows or query values of zero.
 class CodeReader {
  public:
   CodeReader(const TokenArrays& tokens, int64_t code_bytes)
@@ -31,10 +39,14 @@ class CodeReader {
   }
 
   JCB_INLINE int64_t blocks() const { return (code_bytes_ + kCodeBlock - 1) / kCodeBlock; }
+  JCB_INLINE int64_t code_bytes() const { return code_bytes_; }
 
-  JCB_INLINE const uint8_t* codes_of(int64_t token) {
+  // Codes of the tokens from `token` on, one after another, and how many of `wanted` may be read there: at least 1.
+  JCB_INLINE const uint8_t* codes_of(int64_t token, int wanted, int& count) {
     const uint8_t* codes = codes_ + token * code_bytes_;
-    return __builtin_expect(token < safe_tokens_, 1) ? codes : copy(codes);
+    const int64_t safe = safe_tokens_ - token;
+    count = safe >= wanted ? wanted : safe > 0 ? static_cast<int>(safe) : 1;
+    return __builtin_expect(safe > 0, 1) ? codes : copy(codes);
   }
 
  private:
@@ -52,9 +64,9 @@ class CodeReader {
 
 // best = max(best, R(S16 m1) + R(A m2)) for one token and its columns.
 template <class Simd, int kHalves>
-JCB_INLINE void keep_best(const FastTile& tile, const FastChunk& chunk, int token,
-                          const typename Simd::Words (&a)[kHalves], typename Simd::Words (&best)[kHalves]) {
-  const int16_t* row = tile.centroid_scores + static_cast<int64_t>(chunk.centroid_ids[token]) * (16 * kHalves);
+JCB_INLINE void keep_best(const FastChunk& chunk, int token, const typename Simd::Words (&a)[kHalves],
+                          typename Simd::Words (&best)[kHalves]) {
+  const int16_t* row = chunk.scores[token];
   const auto of_score = Simd::fill_pair(chunk.score_multipliers[token]);
   const auto of_product = Simd::fill_pair(chunk.product_multipliers[token]);
   for (int h = 0; h < kHalves; ++h) {
@@ -64,58 +76,47 @@ JCB_INLINE void keep_best(const FastTile& tile, const FastChunk& chunk, int toke
 }
 
 // ------------------------------------------------------------------------------------------------------- row look-up
-// A word of code as 4 * its 8 low and 4 * its 8 high nibbles: eight times that is the distance of a nibble's row, which
-// an x86 address does for nothing. Taken apart in integer registers: bytes through memory took 1.3 times as long
-// (Zen 3), and shifts, which overwrite their operand, 1.1 times as long as rotations (rorx).
-class Nibbles {
- public:
-  explicit JCB_INLINE Nibbles(const uint8_t* codes) {
-    uint64_t word;
-    std::memcpy(&word, codes, sizeof(word));
-    low = word << 2 & 0x3c3c3c3c3c3c3c3c;
-    high = word >> 2 & 0x3c3c3c3c3c3c3c3c;
+// The rows of the nibbles of a word of code: sums(pair, row of the even nibble, row of the odd one), first for the pairs
+// of low nibbles, then of high ones. Rows of a nibble are 16 of 32 bytes; four times a nibble is the distance of its row
+// in units that an x86 address multiplies for nothing. This loop is limited by how many instructions a processor takes
+// in: from integer registers, because bytes through memory took 1.3 times as long (Zen 3).
+template <class Simd, class Sums>
+JCB_INLINE void for_rows_of_word(const uint8_t* codes, const uint8_t* rows, const Sums& sums) {
+  uint64_t word;
+  std::memcpy(&word, codes, sizeof(word));
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    uint64_t nibbles = (half == 0 ? word << 2 : word >> 2) & 0x3c3c3c3c3c3c3c3c;
+#pragma GCC unroll 4
+    for (int pair = 0; pair < 4; ++pair) {
+      uint64_t even, odd;
+      Simd::take_two_bytes(nibbles, even, odd);
+      const uint8_t* of_pair = rows + (half * 8 + pair * 2) * 512;
+      sums(of_pair + even * 8, of_pair + 512 + odd * 8);
+    }
   }
-  // Of the row of nibble j among the 16 rows of 512 bytes of each.
-  JCB_INLINE uint64_t offset(int j) const { return j * 512 + (rotate(j < 8 ? low : high, j % 8 * 8) & 255) * 8; }
-
- private:
-  static JCB_INLINE uint64_t rotate(uint64_t value, int count) {
-    return count == 0 ? value : value >> count | value << (64 - count);
-  }
-
-  uint64_t low, high;
-};
-
-template <class Simd>
-JCB_INLINE void prefetch_scores(const FastTile& tile, const FastChunk& chunk, int token, int count) {
-  const int ahead = token + kPrefetchTokens < count ? token + kPrefetchTokens : token;
-  Simd::prefetch(tile.centroid_scores + static_cast<int64_t>(chunk.centroid_ids[ahead]) * tile.columns);
 }
 
 template <class Simd>
 struct RowBytes {
   static constexpr int kHalves = 2;
 
-  JCB_INLINE void score(const FastTile& tile, CodeReader& codes, int64_t first, int count, const FastChunk& chunk,
-                        typename Simd::Words (&best)[2]) {
+  JCB_INLINE void score(const FastTile& tile, const CodeReader& reader, const uint8_t* codes, int first, int last,
+                        const FastChunk& chunk, typename Simd::Words (&best)[2]) {
     static_assert(kRowsPerSum == 2);
     const auto start_even = Simd::load_words(tile.start), start_odd = Simd::load_words(tile.start + 16);
-    for (int t = 0; t < count; ++t) {
-      prefetch_scores<Simd>(tile, chunk, t, count);
+    for (int t = first; t < last; ++t, codes += reader.code_bytes()) {
+      Simd::prefetch(chunk.scores[t + kPrefetchTokens]);
       auto even = start_even, odd = start_odd;
-      const uint8_t* code = codes.codes_of(first + t);
       const uint8_t* rows = static_cast<const uint8_t*>(tile.rows);
       for (int64_t word = 0; word < tile.code_words; ++word, rows += 16 * 512) {
-        const Nibbles nibbles(code + 8 * word);
-#pragma GCC unroll 8
-        for (int j = 0; j < 16; j += 2) {
-          const auto first_row = Simd::load_bytes(rows + nibbles.offset(j));
-          Simd::widen(Simd::add_bytes(first_row, Simd::load_bytes(rows + nibbles.offset(j + 1))), even, odd);
-        }
+        for_rows_of_word<Simd>(codes + 8 * word, rows, [&](const uint8_t* a, const uint8_t* b) {
+          Simd::widen(Simd::add_bytes(Simd::load_bytes(a), Simd::load_bytes(b)), even, odd);
+        });
       }
       const typename Simd::Words a[2] = {Simd::shift_left(Simd::without_odd(even, odd), tile.shift),
                                          Simd::shift_left(odd, tile.shift)};
-      keep_best<Simd, 2>(tile, chunk, t, a, best);
+      keep_best<Simd, 2>(chunk, t, a, best);
     }
   }
 };
@@ -124,23 +125,20 @@ template <class Simd>
 struct RowWords {
   static constexpr int kHalves = 1;
 
-  JCB_INLINE void score(const FastTile& tile, CodeReader& codes, int64_t first, int count, const FastChunk& chunk,
-                        typename Simd::Words (&best)[1]) {
-    for (int t = 0; t < count; ++t) {
-      prefetch_scores<Simd>(tile, chunk, t, count);
+  JCB_INLINE void score(const FastTile& tile, const CodeReader& reader, const uint8_t* codes, int first, int last,
+                        const FastChunk& chunk, typename Simd::Words (&best)[1]) {
+    for (int t = first; t < last; ++t, codes += reader.code_bytes()) {
+      Simd::prefetch(chunk.scores[t + kPrefetchTokens]);
       typename Simd::Words even = Simd::fill_words(0), odd = even;  // two chains of additions
-      const uint8_t* code = codes.codes_of(first + t);
       const uint8_t* rows = static_cast<const uint8_t*>(tile.rows);
       for (int64_t word = 0; word < tile.code_words; ++word, rows += 16 * 512) {
-        const Nibbles nibbles(code + 8 * word);
-#pragma GCC unroll 8
-        for (int j = 0; j < 16; j += 2) {
-          even = Simd::add_words(even, Simd::load_words(rows + nibbles.offset(j)));
-          odd = Simd::add_words(odd, Simd::load_words(rows + nibbles.offset(j + 1)));
-        }
+        for_rows_of_word<Simd>(codes + 8 * word, rows, [&](const uint8_t* a, const uint8_t* b) {
+          even = Simd::add_words(even, Simd::load_words(a));
+          odd = Simd::add_words(odd, Simd::load_words(b));
+        });
       }
       const typename Simd::Words a[1] = {Simd::add_words(even, odd)};
-      keep_best<Simd, 1>(tile, chunk, t, a, best);
+      keep_best<Simd, 1>(chunk, t, a, best);
     }
   }
 };
@@ -152,19 +150,19 @@ struct Dot {
   static constexpr int kTokens = Simd::kDotTokens;
   alignas(64) uint8_t weights[kTokens * kLargestDimensions];
 
-  JCB_INLINE void score(const FastTile& tile, CodeReader& codes, int64_t first, int count, const FastChunk& chunk,
-                        typename Simd::Words (&best)[kHalves]) {
-    for (int t0 = 0; t0 < count; t0 += kTokens) {
-      int token[kTokens];  // the last one again where a chunk has no more: that changes no maximum
+  JCB_INLINE void score(const FastTile& tile, const CodeReader& reader, const uint8_t* codes, int first, int last,
+                        const FastChunk& chunk, typename Simd::Words (&best)[kHalves]) {
+    for (int t0 = first; t0 < last; t0 += kTokens) {
+      int token[kTokens];  // the last one again where there are no more: that changes no maximum
       for (int t = 0; t < kTokens; ++t) {
-        token[t] = t0 + t < count ? t0 + t : count - 1;
-        prefetch_scores<Simd>(tile, chunk, token[t], count);
-        Simd::template weights_of_code<kBits>(codes.codes_of(first + token[t]), codes.blocks(), tile.weights,
-                                              weights + t * tile.positions);
+        token[t] = t0 + t < last ? t0 + t : last - 1;
+        Simd::prefetch(chunk.scores[token[t] + kPrefetchTokens]);
+        Simd::template weights_of_code<kBits>(codes + (token[t] - first) * reader.code_bytes(), reader.blocks(),
+                                              tile.weights, weights + t * tile.positions);
       }
       typename Simd::Words a[kTokens][kHalves];
       Simd::template dot<kTokens, kHalves>(tile, weights, a);
-      for (int t = 0; t < kTokens; ++t) keep_best<Simd, kHalves>(tile, chunk, token[t], a[t], best);
+      for (int t = 0; t < kTokens; ++t) keep_best<Simd, kHalves>(chunk, token[t], a[t], best);
     }
   }
 };
@@ -186,7 +184,11 @@ bool score_tile(const FastTile& tile, const TokenScale& scale, const TokenArrays
       if (!load_centroid_ids(tokens, first, length, chunk.centroid_ids)) return false;
       Simd::token_multipliers(tokens.sigmas + first, tokens.norms + first, length, scale, chunk.score_multipliers,
                               chunk.product_multipliers);
-      kernel.score(tile, codes, first, length, chunk, best);
+      chunk.find_scores(tile, length);
+      for (int done = 0, part = 0; done < length; done += part) {
+        const uint8_t* start = codes.codes_of(first + done, length - done, part);
+        kernel.score(tile, codes, start, done, done + part, chunk, best);
+      }
     }
     // Rounded before it is added, where a compiler would fuse the two: the same bits from every instruction set.
     volatile float part = scale.unit * Simd::template weighted_sum<Kernel::kHalves>(best, tile.steps);

@@ -44,6 +44,19 @@ struct Avx2 {
     JCB_KEEP(odd);
   }
 
+  // The two lowest bytes of `bytes`, which moves on behind them. For x86 three instructions, of which g++ 12 makes five.
+  static JCB_INLINE void take_two_bytes(uint64_t& bytes, uint64_t& first, uint64_t& second) {
+#if defined(__x86_64__) && !defined(JCB_SIMDE)
+    __asm__("movzbl %b[bytes], %k[first]\n\tmovzbl %h[bytes], %k[second]"
+            : [first] "=&R"(first), [second] "=R"(second)
+            : [bytes] "Q"(bytes));
+#else
+    first = bytes & 255;
+    second = bytes >> 8 & 255;
+#endif
+    bytes >>= 16;
+  }
+
   // ---------------------------------------------------------------------------------------------------------- words
   static JCB_INLINE Words load_words(const void* from) { return load(from); }
   static JCB_INLINE Words fill_words(int16_t value) { return _mm256_set1_epi16(value); }

@@ -37,6 +37,13 @@ struct Scalar {
     odd = wrap(unsign(odd) + (reinterpret_cast<UnsignedWords>(bytes) >> 8));
   }
 
+  // The two lowest bytes of `bytes`, which moves on behind them.
+  static JCB_INLINE void take_two_bytes(uint64_t& bytes, uint64_t& first, uint64_t& second) {
+    first = bytes & 255;
+    second = bytes >> 8 & 255;
+    bytes >>= 16;
+  }
+
   static JCB_INLINE Words load_words(const void* from) { return load<Words>(from); }
   static JCB_INLINE Words fill_words(int16_t value) { return Words{} + value; }
   static JCB_INLINE Words fill_pair(uint32_t twice) { return fill_words(static_cast<int16_t>(twice)); }

@@ -29,7 +29,7 @@ def import_faiss() -> Any:
 def one_faiss_thread() -> Iterator[None]:
     """Let FAISS work on the calling thread alone.
 
-    For tasks of milliseconds, waking its OpenMP threads costs as much as they help, or ten times that on a busy machine,
+    For tasks of milliseconds, waking its OpenMP threads costs as much as they help; far more on a busy machine,
     where they spin for a processor.
     """
     faiss = import_faiss()
