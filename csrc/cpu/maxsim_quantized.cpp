@@ -109,7 +109,8 @@ class Prepared final : public PreparedQueries {
     std::call_once(query.scores_once, [&] {
       int64_t first = query.first;
       for (Tile& tile : query.tiles) {
-        tile.convert_centroid_scores(centroid_scores_ + first, codec_.centroid_count, stride_);
+        tile.convert_centroid_scores(kernels_.convert_scores, centroid_scores_ + first, codec_.centroid_count,
+                                     stride_);
         first += tile.view().columns;
       }
     });
@@ -206,16 +207,14 @@ class Prepared final : public PreparedQueries {
       }
       return largest;
     }
-    for (int first = 0; first < query.tokens; first += 16) {
-      const int count = std::min(16, query.tokens - first);
+    for (int first = 0; first < query.tokens; first += kScoreColumns) {
+      const int count = std::min(kScoreColumns, query.tokens - first);
       const float* row = centroid_scores_ + query.first + first;
-      const int64_t safe = rows_to_read_beyond(codec_.centroid_count, stride_, 16);
-      float sizes[16] = {};
-      int64_t k = 0;
-      for (; k < safe; ++k, row += stride_) {
-        for (int t = 0; t < 16; ++t) sizes[t] = larger_size(sizes[t], row[t]);
-      }
-      for (; k < codec_.centroid_count; ++k, row += stride_) {
+      const int64_t safe = rows_to_read_beyond(codec_.centroid_count, stride_, kScoreColumns);
+      float sizes[kScoreColumns] = {};
+      kernels_.largest_sizes(row, safe, stride_, sizes);
+      row += safe * stride_;
+      for (int64_t k = safe; k < codec_.centroid_count; ++k, row += stride_) {
         for (int t = 0; t < count; ++t) sizes[t] = larger_size(sizes[t], row[t]);
       }
       std::copy_n(sizes, count, largest.begin() + first);

@@ -126,12 +126,22 @@ using ScoreFastFunction = bool (*)(const FastTile&, const TokenScale&, const Tok
 using ScoreExactFunction = bool (*)(const ExactQuery&, const TokenArrays&, const TokenRun*, int64_t count,
                                     float* scores);
 
+// Tables of centroid scores are read so many floats at a time, whatever those belong to.
+constexpr int kScoreColumns = 16;
+// sizes[c] = largest |table[r * stride + c]|; NaN counts nothing.
+using LargestSizesFunction = void (*)(const float* table, int64_t rows, int64_t stride, float* sizes);
+// to: [rows][columns of the tile], in the tile's order: i16 nearest to table[r * stride + token] * factors[token].
+using ConvertScoresFunction = void (*)(const FastTile&, const float* table, int64_t rows, int64_t stride,
+                                       const float* factors, int16_t* to);
+
 // One instruction set.
 struct Kernels {
   bool dot_for_low_bits;  // 2 bits by kDot instead of rows
   DotLimits dot;
   ScoreFastFunction fast;
   ScoreExactFunction exact;
+  LargestSizesFunction largest_sizes;
+  ConvertScoresFunction convert_scores;
 };
 
 std::unique_ptr<PreparedQueries> prepare(const Kernels& kernels, const CodecView& codec, const float* queries,

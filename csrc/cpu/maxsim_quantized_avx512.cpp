@@ -3,6 +3,7 @@
 
 #include "cpu/maxsim_quantized_exact_loops.h"
 #include "cpu/maxsim_quantized_loops.h"
+#include "cpu/maxsim_quantized_score_tables.h"
 
 namespace jcb {
 
@@ -11,7 +12,8 @@ std::unique_ptr<PreparedQueries> prepare_queries_avx512(const CodecView& codec, 
                                                         const float* centroid_scores) {
   using namespace maxsim;
   // vpdpbusd adds in i32 and never saturates: weights take all 8 bits.
-  static const Kernels kernels{true, {255, false}, score_fast<Avx512>, score_exact<Avx512>};
+  static const Kernels kernels{true, {255, false}, score_fast<Avx512>, score_exact<Avx512>,
+                               largest_sizes<Avx512>, convert_scores<Avx512>};
   return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
 }
 

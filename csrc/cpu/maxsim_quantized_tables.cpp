@@ -1,7 +1,6 @@
 #include "cpu/maxsim_quantized_tables.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -251,34 +250,8 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
   view_.weights = weights_.get();
 }
 
-namespace {
-
-// 1.5 * 2^23 has a last place of 1: adding it rounds to the nearest integer, whose low bits are then the i16.
-inline int16_t rounded_word(float value) { return static_cast<int16_t>(std::bit_cast<uint32_t>(value + 12582912.0f)); }
-
-// Rows are read to kColumns values, whatever is behind their own: the factors there are zero.
-template <int kColumns>
-void convert_rows(const float* scores, int64_t rows, int64_t stride, const float* factors, int16_t* to) {
-  for (int64_t k = 0; k < rows; ++k, scores += stride, to += kColumns) {
-    for (int c = 0; c < kColumns; ++c) to[c] = rounded_word(scores[c] * factors[c]);
-  }
-}
-
-// The columns of kRowBytes (see token_of_column).
-void convert_rows_even_odd(const float* scores, int64_t rows, int64_t stride, const float* factors, int16_t* to) {
-  float even[16], odd[16];
-  for (int c = 0; c < 16; ++c) even[c] = factors[2 * c], odd[c] = factors[2 * c + 1];
-  for (int64_t k = 0; k < rows; ++k, scores += stride, to += 32) {
-    for (int c = 0; c < 16; ++c) {
-      to[c] = rounded_word(scores[2 * c] * even[c]);
-      to[16 + c] = rounded_word(scores[2 * c + 1] * odd[c]);
-    }
-  }
-}
-
-}  // namespace
-
-void Tile::convert_centroid_scores(const float* scores, int64_t centroid_count, int64_t stride) {
+void Tile::convert_centroid_scores(ConvertScoresFunction convert, const float* scores, int64_t centroid_count,
+                                   int64_t stride) {
   const int columns = view_.columns;
   centroid_scores_ = make_aligned<int16_t>(centroid_count * columns);
   view_.centroid_scores = centroid_scores_.get();
@@ -286,16 +259,14 @@ void Tile::convert_centroid_scores(const float* scores, int64_t centroid_count, 
   for (int token = 0; token < count_; ++token) {
     if (rho_ * steps_[token] != 0.0) factors[token] = static_cast<float>(1.0 / (rho_ * steps_[token]));
   }
-  const auto convert = view_.family == Family::kRowBytes ? convert_rows_even_odd
-                       : columns == 32                   ? convert_rows<32>
-                                                         : convert_rows<16>;
+  // Whole registers are read, whatever is behind a row's own values: the factors there are zero.
   int16_t* to = centroid_scores_.get();
   const int64_t safe = rows_to_read_beyond(centroid_count, stride, columns);
-  convert(scores, safe, stride, factors, to);
+  convert(view_, scores, safe, stride, factors, to);
   for (int64_t k = safe; k < centroid_count; ++k) {
     float row[32] = {};
     std::copy_n(scores + k * stride, count_, row);
-    convert(row, 1, 0, factors, to + k * columns);
+    convert(view_, row, 1, 0, factors, to + k * columns);
   }
 }
 

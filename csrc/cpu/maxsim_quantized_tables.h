@@ -65,7 +65,8 @@ class Tile {
        const TileTokens& tokens);
 
   // scores: [K][stride], the first token of this tile.
-  void convert_centroid_scores(const float* scores, int64_t centroid_count, int64_t stride);
+  void convert_centroid_scores(ConvertScoresFunction convert, const float* scores, int64_t centroid_count,
+                               int64_t stride);
 
   const FastTile& view() const { return view_; }
   TokenScale scale(float max_sigma, float max_norm) const;

@@ -59,6 +59,20 @@ struct Avx2 {
 
   // ---------------------------------------------------------------------------------------------------------- words
   static JCB_INLINE Words load_words(const void* from) { return load(from); }
+  static JCB_INLINE void store_words(void* to, Words v) { store(to, v); }
+  // 16 products of floats, below 2^15 in size, as the nearest i16.
+  static JCB_INLINE Words rounded_words(const float* values, const float* factors) {
+    const __m256 low = _mm256_mul_ps(_mm256_loadu_ps(values), _mm256_loadu_ps(factors));
+    const __m256 high = _mm256_mul_ps(_mm256_loadu_ps(values + 8), _mm256_loadu_ps(factors + 8));
+    return packed(_mm256_cvtps_epi32(low), _mm256_cvtps_epi32(high));
+  }
+  // 32 words become the even ones and the odd ones.
+  static JCB_INLINE void part(Words& first, Words& second) {
+    const __m256i odd = packed(_mm256_srai_epi32(first, 16), _mm256_srai_epi32(second, 16));
+    first = packed(_mm256_srai_epi32(_mm256_slli_epi32(first, 16), 16),
+                   _mm256_srai_epi32(_mm256_slli_epi32(second, 16), 16));
+    second = odd;
+  }
   static JCB_INLINE Words fill_words(int16_t value) { return _mm256_set1_epi16(value); }
   static JCB_INLINE Words fill_pair(uint32_t twice) { return _mm256_set1_epi32(static_cast<int>(twice)); }
   static JCB_INLINE Words add_words(Words a, Words b) { return _mm256_add_epi16(a, b); }
@@ -165,9 +179,7 @@ struct Avx2 {
       }
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i packed =
-            _mm256_packs_epi32(_mm256_sra_epi32(totals[t][0], shift), _mm256_sra_epi32(totals[t][1], shift));
-        a[t][h] = _mm256_permute4x64_epi64(packed, 0xd8);  // packing works in halves of a register
+        a[t][h] = packed(_mm256_sra_epi32(totals[t][0], shift), _mm256_sra_epi32(totals[t][1], shift));
       }
     }
   }
@@ -191,6 +203,9 @@ struct Avx2 {
   }
 
   // Also for simd_avx512.h.
+  static JCB_INLINE __m256i packed(__m256i low, __m256i high) {  // packing works in halves of a register
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+  }
   static JCB_INLINE void store(void* to, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(to), v); }
   static JCB_INLINE __m256i broadcast_block(const uint8_t* from) {  // 16 bytes, into both halves
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));

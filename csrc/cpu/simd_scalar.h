@@ -45,6 +45,30 @@ struct Scalar {
   }
 
   static JCB_INLINE Words load_words(const void* from) { return load<Words>(from); }
+  static JCB_INLINE void store_words(void* to, const Words& v) { std::memcpy(to, &v, sizeof(v)); }
+  // 16 products of floats, below 2^15 in size, as the nearest i16.
+  static JCB_INLINE Words rounded_words(const float* values, const float* factors) {
+    Words rounded;
+    for (int i = 0; i < 16; ++i) {
+      // 1.5 * 2^23 has a last place of 1: adding it rounds to the nearest integer, whose low bits are then the i16.
+      volatile float product = values[i] * factors[i];  // rounded by itself, as in the other instruction sets
+      const float shifted = product + 12582912.0f;
+      uint32_t bits;
+      std::memcpy(&bits, &shifted, sizeof(bits));
+      rounded[i] = static_cast<int16_t>(bits);
+    }
+    return rounded;
+  }
+  // 32 words become the even ones and the odd ones.
+  static JCB_INLINE void part(Words& first, Words& second) {
+    Words even, odd;
+    for (int i = 0; i < 8; ++i) {
+      even[i] = first[2 * i], odd[i] = first[2 * i + 1];
+      even[8 + i] = second[2 * i], odd[8 + i] = second[2 * i + 1];
+    }
+    first = even;
+    second = odd;
+  }
   static JCB_INLINE Words fill_words(int16_t value) { return Words{} + value; }
   static JCB_INLINE Words fill_pair(uint32_t twice) { return fill_words(static_cast<int16_t>(twice)); }
   static JCB_INLINE Words add_words(const Words& a, const Words& b) { return wrap(unsign(a) + unsign(b)); }
@@ -117,7 +141,7 @@ struct Scalar {
     value = value < largest ? value : largest;
     return value > 0.0f ? value : 0.0f;
   }
-  static JCB_INLINE uint32_t twice(float value) {  // value rounded to an i16, as in Tile::convert_centroid_scores
+  static JCB_INLINE uint32_t twice(float value) {  // value rounded to an i16, as in rounded_words
     const float shifted = value + 12582912.0f;
     uint32_t bits;
     std::memcpy(&bits, &shifted, sizeof(bits));
