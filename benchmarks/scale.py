@@ -49,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a BEIR folder, as mini@1 encodes it, to resample")
     parser.add_argument("--documents", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--clusters", type=int, default=4_096, help="of the real vectors, whose residuals are mixed")
     parser.add_argument("--nbits", type=int, default=4)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--runs", type=int, default=3, help="runs of every query per setting")
@@ -68,7 +69,9 @@ def main() -> None:
 
 
 def _measure_sizes(arguments: argparse.Namespace, real: RealTokens, work: Path) -> None:
-    settings = {name: getattr(arguments, name) for name in ("nbits", "queries", "runs", "seed", "documents")}
+    settings = {
+        name: getattr(arguments, name) for name in ("nbits", "queries", "runs", "seed", "documents", "clusters")
+    }
     settings |= {"collection": arguments.folder.name, "model": "mini@1", "dim": DIM}
     figures: dict[str, Any] = {"likeness": likeness(real, arguments.seed), "sizes": []}
     print(json.dumps(figures["likeness"], indent=2))
@@ -112,6 +115,7 @@ def _measured_build(arguments: argparse.Namespace, documents: int, path: Path) -
     """Build in a process of its own: seconds of the whole process, and of the stages as it tells them."""
     command = [sys.executable, "-m", "benchmarks.scale", str(arguments.folder), "--child", str(path)]
     command += ["--documents", str(documents), "--nbits", str(arguments.nbits), "--seed", str(arguments.seed)]
+    command += ["--clusters", str(arguments.clusters)]
     process = watched(command)
     report_file = path.with_suffix(".json")
     report = json.loads(report_file.read_text())
@@ -160,7 +164,7 @@ def _build(arguments: argparse.Namespace, real: RealTokens) -> None:
 
 def _real_tokens(arguments: argparse.Namespace) -> RealTokens:
     documents, _ = embeddings(load_beir(arguments.folder), "mini@1", DIM)
-    return RealTokens(documents)
+    return RealTokens(documents, arguments.clusters)
 
 
 def _check_disk(arguments: argparse.Namespace, work: Path) -> None:

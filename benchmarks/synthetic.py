@@ -36,7 +36,7 @@ NEAR_DUPLICATE = 0.95  # mean over a document's tokens of the best cosine in ano
 class RealTokens:
     """Token vectors of real documents, each with its centroid and its residual, and the topics of documents."""
 
-    def __init__(self, documents: RaggedEmbeddings, centroid_count: int = 8_192, seed: int = 0) -> None:
+    def __init__(self, documents: RaggedEmbeddings, centroid_count: int, seed: int = 0) -> None:
         self.offsets: Int64Array = documents.offsets
         values = np.asarray(documents.values, dtype=np.float32)
         self.values: Float32Array = values
@@ -115,7 +115,7 @@ def passages(real: RealTokens, count: int, tokens: int, seed: int) -> list[Float
     return [real.values[numbers[i * tokens : (i + 1) * tokens]] for i in range(count)]
 
 
-def likeness(real: RealTokens, seed: int, documents: int = 4_000, looked_at: int = 200) -> dict[str, Any]:
+def likeness(real: RealTokens, seed: int, documents: int = 2_000, looked_at: int = 40) -> dict[str, Any]:
     """How a synthetic corpus compares with passages of the same lengths, cut from the real documents."""
     corpus = SyntheticCorpus(real, documents, seed).embeddings()
     cut = _cut(real, documents, seed)
