@@ -1,23 +1,47 @@
-"""The law of cost against corpus size: seconds = a * documents ** b, by least squares of the logarithms."""
+"""The law of cost against corpus size: seconds = a * documents ** b, by least squares of the logarithms.
+
+python -m benchmarks.scale_law RESULTS/scale.json RESULTS/scale-1m.json --picture RESULTS/scale.png
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import Times
+
 _CURVES = {
-    "default search": lambda row: row["default"]["seconds"].median,
-    "cheapest at recall .95": lambda row: (row["cheapest_at_0.95"] or {}).get("seconds", _Missing).median,
-    "exact search": lambda row: row["exact"]["seconds"].median,
+    "default search": lambda row: _median(row["default"]),
+    "cheapest at recall .95": lambda row: _median(row["cheapest_at_0.95"]),
+    "exact search": lambda row: _median(row["exact"]),
     "build": lambda row: row["build"]["seconds"],
 }
 
 
-class _Missing:
-    median = float("nan")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", help="result files of scale.py, taken together")
+    parser.add_argument("--picture", type=Path, required=True)
+    arguments = parser.parse_args()
+    rows = [row for path in arguments.results for row in json.loads(path.read_text())["figures"]["sizes"]]
+    rows.sort(key=lambda row: int(row["documents"]))
+    fitted = law(rows)
+    print(json.dumps(fitted, indent=2))
+    draw(rows, fitted, arguments.picture)
+
+
+def _median(figures: dict[str, Any] | None) -> float:
+    """Of a row as it was measured, or as a result file has it; NaN where no setting reached the recall."""
+    if figures is None:
+        return math.nan
+    seconds = figures["seconds"]
+    return float(seconds.median if isinstance(seconds, Times) else seconds["median"])
 
 
 def law(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -39,7 +63,7 @@ def law(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _points(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     """(documents, seconds) per kind of work."""
     points = {name: [(row["documents"], curve(row)) for row in rows] for name, curve in _CURVES.items()}
-    return {name: [point for point in found if point[1] == point[1]] for name, found in points.items()}
+    return {name: [point for point in found if not math.isnan(point[1])] for name, found in points.items()}
 
 
 def draw(rows: Sequence[dict[str, Any]], fitted: dict[str, Any], path: Path) -> None:
@@ -68,3 +92,7 @@ def draw(rows: Sequence[dict[str, Any]], fitted: dict[str, Any], path: Path) -> 
         axes.legend()
     figure.savefig(path, dpi=130)
     print(f"wrote {path.name}")
+
+
+if __name__ == "__main__":
+    main()
