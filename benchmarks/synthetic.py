@@ -161,7 +161,7 @@ def _nearest_other(corpus: RaggedEmbeddings, looked_at: int, backend: Backend) -
 
 def _clustered(values: Float32Array, count: int, seed: int) -> tuple[Float32Array, Uint32Array]:
     """Centroids of the real vectors and the nearest one of each; kept on disk, since they take a minute."""
-    key = hashlib.blake2b(values.tobytes(), digest_size=8)
+    key = hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=8)
     path = CACHE / f"clusters-{count}-{seed}-{key.hexdigest()}.npz"
     if not path.exists():
         random = np.random.default_rng(seed)
