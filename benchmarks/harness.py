@@ -78,6 +78,32 @@ def memory_of(pid: int) -> tuple[int, int]:
     return values.get("RssAnon", 0), values.get("VmHWM", 0)
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What a process took: seconds, and the highest RssAnon (file cache apart) and resident size in bytes."""
+
+    seconds: float
+    peak_rss_anon_bytes: int
+    peak_rss_bytes: int
+
+
+def watched(command: list[str], environment: dict[str, str] | None = None) -> Watched:
+    """Run a process to its end and watch its memory; SystemExit where it fails."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, env={**os.environ, **(environment or {})})
+    peak = largest = 0
+    try:
+        while process.poll() is None:
+            anonymous, resident = memory_of(process.pid)
+            peak, largest = max(peak, anonymous), max(largest, resident)
+            time.sleep(0.02)
+    finally:
+        process.kill()
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(command[1:])} failed")
+    return Watched(time.perf_counter() - began, peak, largest)
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores and memory; no names of hosts or paths."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.corpora import overlap
-from benchmarks.harness import memory_of, write_result
+from benchmarks.harness import watched, write_result
 from jcb_engine import IndexWriter, Searcher
 
 TOKENS_PER_DOCUMENT, CHUNK_DOCUMENTS = 100, 500
@@ -76,23 +75,12 @@ def _measured(arguments: argparse.Namespace, documents: int, path: Path) -> dict
     for name in ("dim", "nbits", "seed", "centroids"):
         if getattr(arguments, name) is not None:
             command += [f"--{name}", str(getattr(arguments, name))]
-    began = time.perf_counter()
-    process = subprocess.Popen(command)
-    peak = largest = 0
-    while process.poll() is None:
-        anonymous, resident = memory_of(process.pid)
-        peak, largest = max(peak, anonymous), max(largest, resident)
-        time.sleep(0.02)
-    if process.returncode != 0:
-        raise SystemExit(f"the build of {documents} documents failed")
-    seconds = time.perf_counter() - began
+    build = watched(command)
     return {
         "documents": documents,
         "tokens": documents * TOKENS_PER_DOCUMENT,
-        "seconds": seconds,
-        "tokens_per_second": documents * TOKENS_PER_DOCUMENT / seconds,
-        "peak_rss_anon_bytes": peak,
-        "peak_rss_bytes": largest,
+        "tokens_per_second": documents * TOKENS_PER_DOCUMENT / build.seconds,
+        **asdict(build),
     }
 
 

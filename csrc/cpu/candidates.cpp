@@ -88,15 +88,6 @@ class Blocks {
   std::vector<int64_t> block_offsets_, range_offsets_;
 };
 
-int64_t segment_of(const StoreView& store, int64_t document) {
-  if (document < 0 || document >= store.documents()) {
-    throw CorruptIndex("document " + std::to_string(document) + " was asked for; the store has " +
-                       std::to_string(store.documents()));
-  }
-  const auto& starts = store.segment_starts;
-  return std::upper_bound(starts.begin(), starts.end(), document) - starts.begin() - 1;
-}
-
 // Scores a block segment by segment; candidates may mix segments in any order.
 void score_block_by_segment(const StoreView& store, const Block& block, const int64_t* documents,
                             const ScoreBlock& score_block) {
@@ -130,6 +121,15 @@ void score_candidates(const ThreadPool& pool, const StoreView& store, int64_t qu
     blocks.documents(block, documents);
     score_block_by_segment(store, block, documents, score_block);
   });
+}
+
+int64_t segment_of(const StoreView& store, int64_t document) {
+  if (document < 0 || document >= store.documents()) {
+    throw CorruptIndex("document " + std::to_string(document) + " was asked for; the store has " +
+                       std::to_string(store.documents()));
+  }
+  const auto& starts = store.segment_starts;
+  return std::upper_bound(starts.begin(), starts.end(), document) - starts.begin() - 1;
 }
 
 TokenRange tokens_of(const SegmentView& segment, uint32_t document) {

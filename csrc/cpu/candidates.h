@@ -17,6 +17,9 @@ using ScoreBlock = std::function<void(const SegmentView& segment, int64_t query,
 void score_candidates(const ThreadPool& pool, const StoreView& store, int64_t query_count, const Candidates& candidates,
                       const ScoreBlock& score_block, float* scores);
 
+// The segment that holds a document. Throws CorruptIndex where the store has no document of that number.
+int64_t segment_of(const StoreView& store, int64_t document);
+
 struct TokenRange {
   int64_t first, last;
 

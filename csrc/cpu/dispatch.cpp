@@ -97,6 +97,14 @@ PrepareQueriesFunction prepare_queries_of(InstructionSet set) {
   }
 }
 
+bool reading_ahead_is_on() {
+  const char* variable = std::getenv("JCB_READ_AHEAD");
+  const std::string value = variable == nullptr ? "" : variable;
+  if (value.empty() || value == "on") return true;
+  if (value == "off") return false;
+  throw std::invalid_argument("JCB_READ_AHEAD is \"" + value + "\"; allowed are on and off");
+}
+
 }  // namespace
 
 bool supports(InstructionSet set) {
@@ -139,6 +147,7 @@ Machine::Machine(const std::string& instruction_set_name, int thread_count)
     : instruction_set(choose_instruction_set(instruction_set_name)),
       kernels(vector_kernels_of(instruction_set)),
       prepare_queries(prepare_queries_of(instruction_set)),
-      pool(thread_count) {}
+      pool(thread_count),
+      reads_ahead(reading_ahead_is_on()) {}
 
 }  // namespace jcb

@@ -7,6 +7,7 @@
 #include "cpu/candidates.h"
 #include "cpu/vector_kernels.h"
 #include "jcb/maxsim_store.h"
+#include "jcb/read_ahead.h"
 
 namespace jcb {
 namespace {
@@ -33,6 +34,7 @@ void copy_ids(const SegmentView& segment, int64_t first, int64_t count, int64_t 
 
 void maxsim_centroids(const Machine& machine, const StoreView& store, const float* table, int64_t query_tokens,
                       const int64_t* query_offsets, int64_t query_count, const Candidates& candidates, float* scores) {
+  read_ahead_centroid_ids(machine, store, query_count, candidates);
   const auto score_block = [&](const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,
                                float* block_scores) {
     const int64_t first_column = query_offsets[query], columns = query_offsets[query + 1] - first_column;

@@ -6,6 +6,7 @@
 #include "cpu/candidates.h"
 #include "cpu/panels.h"
 #include "jcb/maxsim_store.h"
+#include "jcb/read_ahead.h"
 
 namespace jcb {
 namespace {
@@ -18,6 +19,7 @@ constexpr int64_t kRowsPerStep = 48;
 
 void maxsim_raw(const Machine& machine, const StoreView& store, const float* queries, const int64_t* query_offsets,
                 int64_t query_count, const Candidates& candidates, float* scores) {
+  read_ahead_codes(machine, store, query_count, candidates);
   const VectorKernels& kernels = machine.kernels;
   const int64_t dim = store.codec.dim;
   std::vector<Panels> panels;

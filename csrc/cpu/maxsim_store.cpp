@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "cpu/candidates.h"
+#include "jcb/read_ahead.h"
 
 namespace jcb {
 namespace {
@@ -93,6 +94,8 @@ float PreparedCall::error_bound(const CodecView& codec, const SegmentView& segme
 
 void maxsim_quantized(const Machine& machine, const StoreView& store, const PreparedCall& call,
                       const Candidates& candidates, bool exact, float* scores) {
+  // What is scored exactly was scored fast before, in a search.
+  if (!exact) read_ahead_codes(machine, store, call.query_count(), candidates);
   const auto score_block = [&](const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,
                                float* block_scores) {
     call.score(segment, query, documents, count, exact, block_scores);

@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "jcb/read_ahead.h"
+
 namespace jcb {
 namespace {
 
@@ -60,16 +62,20 @@ struct Posting {
   const uint32_t* end;
 };
 
-// What a posting holds of a part. Documents of other parts in between are found out by the reader.
-Posting posting_of(const Part& part, int64_t centroid) {
-  const SegmentView& segment = *part.segment;
+Posting whole_posting(const SegmentView& segment, int64_t centroid) {
   const int64_t first = segment.posting_offsets[centroid], last = segment.posting_offsets[centroid + 1];
   if (first < 0 || first > last || last > segment.posting_count) {
     throw CorruptIndex("centroid " + std::to_string(centroid) + " owns postings " + std::to_string(first) + ":" +
                        std::to_string(last) + " of a segment that has " + std::to_string(segment.posting_count) +
                        ": posting_offsets are damaged; run `jcb-index verify`");
   }
-  Posting posting{segment.posting_documents + first, segment.posting_documents + last};
+  return {segment.posting_documents + first, segment.posting_documents + last};
+}
+
+// What a posting holds of a part. Documents of other parts in between are found out by the reader.
+Posting posting_of(const Part& part, int64_t centroid) {
+  const SegmentView& segment = *part.segment;
+  Posting posting = whole_posting(segment, centroid);
   if (part.first > 0) posting.begin = std::lower_bound(posting.begin, posting.end, part.first);
   if (part.last < segment.documents) posting.end = std::lower_bound(posting.begin, posting.end, part.last);
   return posting;
@@ -183,12 +189,28 @@ void check_probes(const StoreView& store, const Probes& probes, int64_t query_to
   }
 }
 
+void read_ahead_postings(const Machine& machine, const StoreView& store, const Probes& probes, int64_t query_tokens) {
+  if (!machine.reads_ahead) return;
+  const int64_t probe_count = query_tokens * probes.probe_count;
+  for (const SegmentView& segment : store.segments) {
+    const auto range = [&](int64_t number) {
+      const Posting posting = whole_posting(segment, probes.centroid_ids[number]);
+      return MemoryRange{reinterpret_cast<uintptr_t>(posting.begin), reinterpret_cast<uintptr_t>(posting.end)};
+    };
+    if (seem_resident(probe_count, [&](int64_t number) { return range(number).begin; })) continue;
+    std::vector<MemoryRange> ranges;
+    for (int64_t i = 0; i < probe_count; ++i) ranges.push_back(range(i));
+    read_ahead(machine.pool, std::move(ranges));
+  }
+}
+
 }  // namespace
 
 RankedDocuments accumulate_postings(const Machine& machine, const StoreView& store, PostingScratchPool& scratch_pool,
                                     const Probes& probes, const int64_t* query_offsets, int64_t query_count,
                                     int64_t limit, const uint8_t* mask) {
   check_probes(store, probes, query_offsets[query_count]);
+  read_ahead_postings(machine, store, probes, query_offsets[query_count]);
   const std::vector<Part> parts = parts_of(store);
   const int64_t part_count = static_cast<int64_t>(parts.size());
   std::vector<std::vector<uint64_t>> found(query_count * part_count);

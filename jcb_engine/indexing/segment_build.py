@@ -85,15 +85,24 @@ def _draw_sample(
     """Fill `sample` and return the rows that are in it, in the order of their vectors."""
     order = sample_order(source.documents, options.seed)
     taken, needed = 0, first_documents(source.documents)
+    if source.tokens is not None:
+        needed = max(needed, _documents_needed(source, sample, taken, options))
     while taken < needed:
         sample.extend(source.vectors_of(order[taken:needed]))
         progress.advance(needed - taken)
         taken = needed
         # The first documents say how long documents are; where they all are empty, look at more of them.
-        wanted = _sample_tokens(source, sample, options)
-        needed = documents_needed(source.documents, sample.tokens, taken, wanted) if sample.tokens else 4 * taken
+        needed = _documents_needed(source, sample, taken, options) if sample.tokens else 4 * taken
         needed = min(source.documents, max(taken, needed))
     return order[:taken]
+
+
+def _documents_needed(source: VectorSource, sample: SampleFile, taken: int, options: IndexOptions) -> int:
+    """Documents that hold the tokens wanted, by the average length of all; of those taken, where that is not known."""
+    wanted = _sample_tokens(source, sample, options)
+    if source.tokens is not None:
+        return documents_needed(source.documents, source.tokens, source.documents, wanted)
+    return documents_needed(source.documents, sample.tokens, taken, wanted)
 
 
 def _train(

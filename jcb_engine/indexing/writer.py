@@ -18,8 +18,9 @@ from jcb_engine.indexing.options import DEFAULT_MAX_RAM_BYTES, DEFAULT_NBITS, In
 from jcb_engine.indexing.parents import ParentRanks
 from jcb_engine.indexing.report import BuildProgress, BuildReport, SilentProgress
 from jcb_engine.indexing.segment_build import BuiltSegment, build_segment
-from jcb_engine.indexing.sources import EncodedTexts, SpooledVectors
-from jcb_engine.indexing.spool import VectorSpool
+from jcb_engine.indexing.sources import EncodedTexts, SpooledVectors, VectorSource
+from jcb_engine.indexing.spool import VectorSpool, check_vectors
+from jcb_engine.indexing.vector_stream import VectorBatch, VectorStream
 from jcb_engine.kernels import select
 from jcb_engine.storage import Transaction, check_target
 from jcb_engine.types import AnyArray, Document, EncoderSource
@@ -44,6 +45,7 @@ class IndexWriter:
         self._segment = transaction.new_segment()
         self._parents = ParentRanks()
         self._spool: VectorSpool | None = None
+        self._stream: VectorStream | None = None
         self._state: Literal["open", "failed", "closed"] = "open"
         self.report: BuildReport | None = None
         self.progress: BuildProgress = SilentProgress()
@@ -114,23 +116,32 @@ class IndexWriter:
         values: [tokens, dim] float32 or float16, of any norm, zero too. offsets: [len(ids) + 1] whole numbers.
         """
         self._only_one_kind(texts=False)
-        values, offsets = np.asarray(values), np.asarray(offsets)
-        if not np.issubdtype(offsets.dtype, np.integer):
-            raise InputError(f"offsets are {offsets.dtype}; expected whole numbers, one more than there are ids")
-        if isinstance(ids, str):
-            raise InputError(f"ids is the text {ids!r}; expected a list of ids, such as [{ids!r}]")
-        if offsets.ndim != 1 or len(offsets) != len(ids) + 1:
-            raise InputError(
-                f"{len(ids)} ids came with offsets of shape {list(offsets.shape)}; expected [{len(ids) + 1}]"
-            )
-        if values.ndim != 2 or values.shape[1] < 1:
-            raise InputError(f"vectors have shape {list(values.shape)}; expected [tokens, dim]")
+        if self._stream is not None:
+            raise InputError("all vectors of this writer come from add_vectors_from: chain these into its object")
+        values, offsets = check_vectors(ids, values, offsets, self._expected_dim)
         if self._spool is None:
-            self._spool = self._new_spool(values.shape[1])
+            self._spool = VectorSpool(self._scratch_folder, values.shape[1])
         with self._all_or_nothing():
-            self._spool.append(values, offsets.astype(np.int64))
+            self._spool.append(values, offsets)
             for item in ids:
-                self._store(item if isinstance(item, Document) else Document(id=item, text=""))
+                self._store_vectors_of(item)
+
+    def add_vectors_from(self, batches: Iterable[VectorBatch]) -> None:
+        """Add documents by vectors that can be read again: no copy of them is put on disk. Once per writer.
+
+        batches: (ids, values, offsets) as `add_vectors` takes them, some ten thousand tokens each, from an object that
+        gives the same whenever it is iterated over. That is three times: here, for the sample that trains the codec,
+        and to compress them; the last two when the writer commits. Raises InputError on a generator, and when a later
+        reading differs from the first.
+        """
+        self._only_one_kind(texts=False)
+        if self._spool is not None or self._stream is not None:
+            raise InputError("add_vectors_from is for all vectors of a writer: chain what there is into one object")
+        with self._all_or_nothing():
+            self._stream = VectorStream(batches, self._expected_dim, self._scratch_folder)
+            for ids in self._stream.first_reading():
+                for item in ids:
+                    self._store_vectors_of(item)
 
     def replace(self, row: int, document: Document) -> None:
         """Put a text in the place of one that was added in this writer."""
@@ -155,15 +166,26 @@ class IndexWriter:
         self._parents.append(document)
         return row
 
-    def _new_spool(self, dim: int) -> VectorSpool:
-        expected = self._encoder.dim if self._encoder is not None else self._dim
-        return VectorSpool(self._transaction.scratch_path("spool").parent, expected if expected is not None else dim)
+    def _store_vectors_of(self, item: str | Document) -> None:
+        self._store(item if isinstance(item, Document) else Document(id=item, text=""))
+
+    @property
+    def _expected_dim(self) -> int | None:
+        """Dimensions that vectors must have, where that is settled."""
+        if self._spool is not None:
+            return self._spool.dim
+        return self._encoder.dim if self._encoder is not None else self._dim
+
+    @property
+    def _scratch_folder(self) -> Path:
+        return self._transaction.scratch_path("spool").parent
 
     def _only_one_kind(self, *, texts: bool) -> None:
         if self._state != "open":
             raise InputError(f"{_STATES[self._state]}; create a new one")
-        has_texts = len(self._segment.documents) > 0 and self._spool is None
-        if (texts and self._spool is not None) or (not texts and has_texts):
+        has_vectors = self._spool is not None or self._stream is not None
+        has_texts = len(self._segment.documents) > 0 and not has_vectors
+        if (texts and has_vectors) or (not texts and has_texts):
             raise InputError("one writer takes texts or vectors, not both: encode the texts and add all as vectors")
 
     # -- committing ----------------------------------------------------------------------------------------------------
@@ -189,14 +211,16 @@ class IndexWriter:
         version = self._transaction.commit(encoder=record, settings=settings)
         return self._report(source, built, version)
 
-    def _source(self) -> EncodedTexts | SpooledVectors:
+    def _source(self) -> VectorSource:
+        if self._stream is not None:
+            return self._stream
         if self._spool is not None:
             self._spool.finish()
             return SpooledVectors(self._spool)
         assert self._encoder is not None, "texts are refused where there is no encoder"
         return EncodedTexts(self._segment.documents, self._encoder)
 
-    def _report(self, source: EncodedTexts | SpooledVectors, built: BuiltSegment, version: int) -> BuildReport:
+    def _report(self, source: VectorSource, built: BuiltSegment, version: int) -> BuildReport:
         counts = source.counts if isinstance(source, EncodedTexts) else None
         return BuildReport(
             version=version,

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from jcb_engine.errors import InputError
 from jcb_engine.indexing import spool as spool_module
-from jcb_engine.indexing.spool import VectorSpool
+from jcb_engine.indexing.spool import VectorSpool, check_vectors
 from tests.conftest import random_embeddings
 
 
 def test_chunks_and_rows_come_back_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "_CHUNK_TOKENS", 50)
+    monkeypatch.setattr(spool_module, "WINDOW_TOKENS", 50)
     values, offsets = random_embeddings(40, 6)
     halves = values.astype(np.float16)
     spool = VectorSpool(tmp_path, 6)
@@ -60,5 +60,5 @@ def test_vectors_that_cannot_be_are_refused(
 ) -> None:
     spool = VectorSpool(tmp_path, 5)
     with pytest.raises(InputError, match=message):
-        spool.append(values, np.array(offsets))
+        spool.append(*check_vectors(["d"] * (len(offsets) - 1), values, np.array(offsets), spool.dim))
     spool.abandon()

@@ -37,7 +37,14 @@ def run(program: Path) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize(
-    "name", ["test_maxsim_quantized", "test_maxsim_error_bound", "test_maxsim_bad_input", "test_vector_kernels"]
+    "name",
+    [
+        "test_maxsim_quantized",
+        "test_maxsim_error_bound",
+        "test_maxsim_bad_input",
+        "test_read_ahead",
+        "test_vector_kernels",
+    ],
 )
 def test_native_kernels_keep_their_promises(native_tests: Path, name: str) -> None:
     result = run(native_tests / name)
