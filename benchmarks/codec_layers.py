@@ -7,9 +7,9 @@ first bit is the sign. Shown: what such a code loses against the true code of as
 4-bit top 10 is among the best n documents by coarse score (every document scored, as in an exhaustive search). And what
 entropy coding of ids and codes would save.
 
-Seen before the codec tried several sizes (within the 256 best uncompressed documents of each query): by the upper 2 bits
+Seen before the codec tried several sizes (in the 256 best uncompressed documents of each query): by the upper 2 bits
 the best 32 documents hold all of the 4-bit top 10, for every one of 300 queries and 300 passages; by the first bit the
-best 64. As a code of its own, with the length restored, the upper 2 bits have recall .943 beside .947 of the 2-bit code.
+best 64. As a code of its own, its length restored, the upper 2 bits have recall .943 beside .947 of the 2-bit code.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def embeddings(collection: Collection, model: str, dim: int) -> tuple[RaggedEmbe
 
 
 def first_dims(vectors: RaggedEmbeddings, dim: int) -> RaggedEmbeddings:
-    """The first `dim` dimensions, of unit norm again: what a nested (Matryoshka) head gives, such as those of `mini`."""
+    """The first `dim` dimensions, of unit norm again: what a nested (Matryoshka) head gives, as those of `mini` are."""
     shorter = np.array(vectors.values[:, :dim])
     shorter /= np.linalg.norm(shorter, axis=1, keepdims=True)
     return RaggedEmbeddings(shorter, vectors.offsets)

@@ -17,10 +17,10 @@ void half_array_to_float(const uint16_t* bits, int64_t count, float scale, float
 }
 
 // -------------------------------------------------------------------------------------------------------------- codec
-// SIGMA_FACTORS and SIGN_ROUNDS in jcb_engine/kernels/interface.py.
-constexpr float kFactorsOf2Bits[] = {0.875f, 1.0f, 1.125f};
+// SIGMA_FACTORS, LEAST_GAIN and SIGN_ROUNDS in jcb_engine/kernels/interface.py.
 constexpr float kFactorsOf4Bits[] = {0.75f, 0.8125f, 0.875f, 0.9375f, 1.0f, 1.0625f, 1.125f, 1.1875f};
 constexpr float kFactorsOf8Bits[] = {0.8125f, 0.90625f, 1.0f};
+constexpr double kLeastGain = 1e-9;
 constexpr int kSignRounds = 2;
 
 // In double, because a user's vectors may have any norm that fp32 holds, and its square does not fit there.
@@ -124,7 +124,7 @@ float fit_codes(const CodecView& codec, const float* residual, float own, const 
   for (int i = 0; i < Count; ++i) {
     assign_codes(codec, residual, factors[i] * own, indices);
     const Fit fit = fit_of(codec, residual, indices);
-    if (fit.overlap > 0.0 && fit.overlap * fit.overlap > best_gain * fit.square) {
+    if (fit.overlap > 0.0 && fit.overlap * fit.overlap > (1.0 + kLeastGain) * best_gain * fit.square) {
       best_gain = fit.overlap * fit.overlap / fit.square;
       sigma = fit.overlap / fit.square;
       best = i;
@@ -140,7 +140,7 @@ JCB_INLINE void subtract_centroid(const float* vector, double scale, const float
   for (int64_t d = 0; d < dim; ++d) target[d] = static_cast<float>(vector[d] * scale) - centroid[d];
 }
 
-// The same at 1 bit, where sigma is the projection that keeps <r, r^> = <r, r>, and signs do not depend on it. A decoded
+// At 1 bit sigma is the projection that keeps <r, r^> = <r, r>, and signs do not depend on it. A decoded
 // vector is scaled to the length of v; the signs are therefore chosen again for what is left of v in units of its own.
 float project_codes(const CodecView& codec, const float* vector, double inverse, const float* centroid,
                     double residual_square, float own, float* residual, uint8_t* indices) {
@@ -176,7 +176,7 @@ void quantize(const CodecView& codec, const float* vector, const float* centroid
       case 1:
         sigma = project_codes(codec, vector, inverse, centroid, residual_square, sigma, residual, indices);
         break;
-      case 2: sigma = fit_codes(codec, residual, sigma, kFactorsOf2Bits, indices); break;
+      case 2: assign_codes(codec, residual, sigma, indices); break;
       case 4: sigma = fit_codes(codec, residual, sigma, kFactorsOf4Bits, indices); break;
       default: sigma = fit_codes(codec, residual, sigma, kFactorsOf8Bits, indices); break;
     }

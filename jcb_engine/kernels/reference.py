@@ -15,6 +15,7 @@ import torch
 
 from jcb_engine.errors import CorruptIndexError
 from jcb_engine.kernels.interface import (
+    LEAST_GAIN,
     RAW_BITS,
     SIGMA_FACTORS,
     SIGN_ROUNDS,
@@ -77,6 +78,8 @@ class ReferenceBackend:
         own = _to_half_and_back(residuals.norm(dim=1) / codec.dim**0.5)
         if codec.nbits == 1:
             codes, sigmas = _projected_codes(units, centroids, own, codec)
+        elif codec.nbits == 2:
+            codes, sigmas = _codes(residuals, own, codec), own
         else:
             codes, sigmas = _fitted_codes(residuals, own, codec)
         codes[own == 0] = 0
@@ -243,15 +246,15 @@ class ReferenceBackend:
 def _fitted_codes(residuals: torch.Tensor, own: torch.Tensor, codec: CodecArrays) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes [T, D] and sigmas [T] with the least |r - sigma * levels[code]| of those that are tried."""
     best_codes, sigmas = torch.zeros(residuals.shape, dtype=torch.int64), own.clone()
-    best_gains = torch.full_like(own, -1.0)
+    best_gains = torch.full(own.shape, -1.0, dtype=torch.float64)
     for factor in SIGMA_FACTORS[codec.nbits]:
         codes = _codes(residuals, factor * own, codec)
         overlaps, squares = _fit(residuals, codes, codec)
         gains = torch.where(overlaps > 0, overlaps.square() / squares, 0.0)
-        better = gains > best_gains
+        better = gains > (1 + LEAST_GAIN) * best_gains
         best_codes[better] = codes[better]
-        sigmas = torch.where(better & (overlaps > 0), overlaps / squares, sigmas)
-        best_gains = torch.maximum(best_gains, gains)
+        sigmas = torch.where(better & (overlaps > 0), (overlaps / squares).float(), sigmas)
+        best_gains = torch.where(better, gains, best_gains)
     return best_codes, sigmas
 
 
@@ -263,7 +266,7 @@ def _projected_codes(
     codes = _codes(residuals, own, codec)
     for round_number in range(SIGN_ROUNDS + 1):
         overlaps, _ = _fit(residuals, codes, codec)
-        sigmas = torch.where(overlaps > 0, residuals.square().sum(dim=1) / overlaps, sigmas)
+        sigmas = torch.where(overlaps > 0, (residuals.double().square().sum(dim=1) / overlaps).float(), sigmas)
         if round_number == SIGN_ROUNDS:
             break
         decoded = centroids + sigmas[:, None] * _tensor(codec.levels)[codes]
@@ -280,8 +283,8 @@ def _codes(residuals: torch.Tensor, sigmas: torch.Tensor, codec: CodecArrays) ->
 
 
 def _fit(residuals: torch.Tensor, codes: torch.Tensor, codec: CodecArrays) -> tuple[torch.Tensor, torch.Tensor]:
-    """<r, w> and <w, w> [T] of w = levels[codes]."""
-    directions = _tensor(codec.levels)[codes]
+    """<r, w> and <w, w> [T] of w = levels[codes], in float64: at 8 bits fits differ in the sixth digit."""
+    directions = _tensor(codec.levels)[codes].double()
     return (residuals * directions).sum(dim=1), directions.square().sum(dim=1)
 
 

@@ -38,7 +38,7 @@ def test_vector_bytes_per_token_stay_within_the_bound(dim: int, nbits: int) -> N
     assert stored / 100 <= np.ceil(dim * nbits / 8) + 8
 
 
-# Shares of the residual's energy: below those of the level tables, .1175, .0095 and .00004 at 2, 4 and 8 bits, because
+# Shares of the residual's energy: those of the level tables, .1175, .0095 and .00004 at 2, 4 and 8 bits, less where
 # several sizes are tried; at 1 bit 1 / (2 / pi) - 1 = .57, since the projection of the interface lengthens the code,
 # less what restoring the norm gains.
 @pytest.mark.parametrize(("nbits", "most"), [(1, 0.5), (2, 0.1175), (4, 0.0083), (8, 4e-5)])

@@ -156,7 +156,7 @@ def test_a_code_of_one_bit_is_the_sign_where_there_is_no_centroid(backend: CpuBa
 
 @every_backend
 @pytest.mark.parametrize("dim", [16, 100, 128])
-@pytest.mark.parametrize("nbits", [2, 4, 8])
+@pytest.mark.parametrize("nbits", [4, 8])
 def test_codes_are_those_of_the_size_that_fits_best(backend: CpuBackend, nbits: int, dim: int) -> None:
     codec = codec_of(dim, nbits)
     vectors, ids = gaussian(50, dim, seed=4), np.random.default_rng(3).integers(0, 9, 50).astype(np.uint32)
