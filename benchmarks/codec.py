@@ -216,11 +216,12 @@ def draw(figures: dict[str, Any], path: Path) -> None:
                     up = codec == "ours"
                     axes.annotate(text, (size, recall), xytext=(0, 7 if up else -13), textcoords="offset points")
     axes.set_xscale("log", base=2)
+    axes.margins(x=0.08)  # room for the last label
     axes.set_xticks([16, 32, 64, 128], labels=["16", "32", "64", "128"])
     axes.set(xlabel="bytes per token", ylabel="recall@10 of uncompressed MaxSim")
     axes.set_title(f"Codecs on one set of centroids: {figures['tokens']:,} tokens, {figures['queries']} queries")
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower right")
     FigureCanvasAgg(figure).print_png(path)
 
 
