@@ -66,6 +66,13 @@ def embeddings(collection: Collection, model: str, dim: int) -> tuple[RaggedEmbe
     return found[0], found[1]
 
 
+def first_dims(vectors: RaggedEmbeddings, dim: int) -> RaggedEmbeddings:
+    """The first `dim` dimensions, of unit norm again: what a nested (Matryoshka) head gives, as those of `mini` are."""
+    shorter = np.array(vectors.values[:, :dim])
+    shorter /= np.linalg.norm(shorter, axis=1, keepdims=True)
+    return RaggedEmbeddings(shorter, vectors.offsets)
+
+
 def exact_scores(queries: RaggedEmbeddings, documents: RaggedEmbeddings) -> np.ndarray:
     """MaxSim [queries, N] in numpy, independent of the kernels; -inf for documents without vectors."""
     scores = np.full((len(queries), len(documents)), -np.inf, dtype=np.float32)

@@ -17,6 +17,12 @@ void half_array_to_float(const uint16_t* bits, int64_t count, float scale, float
 }
 
 // -------------------------------------------------------------------------------------------------------------- codec
+// SIGMA_FACTORS, LEAST_GAIN and SIGN_ROUNDS in jcb_engine/kernels/interface.py.
+constexpr float kFactorsOf4Bits[] = {0.75f, 0.8125f, 0.875f, 0.9375f, 1.0f, 1.0625f, 1.125f, 1.1875f};
+constexpr float kFactorsOf8Bits[] = {0.8125f, 0.90625f, 1.0f};
+constexpr double kLeastGain = 1e-9;
+constexpr int kSignRounds = 2;
+
 // In double, because a user's vectors may have any norm that fp32 holds, and its square does not fit there.
 JCB_INLINE double sum_of_products(const float* a, const float* b, int64_t count) {
   constexpr int kDoubles = kLanes / 2;
@@ -74,31 +80,115 @@ JCB_INLINE void pack_codes(const uint8_t* indices, int64_t dim, uint8_t* codes) 
   }
 }
 
+// How well codes fit a residual: sigma = overlap / square has the least error, which it lowers by overlap^2 / square.
+struct Fit {
+  double overlap;  // <r, levels[codes]>
+  double square;   // |levels[codes]|^2
+};
+
+Fit fit_of(const CodecView& codec, const float* residual, const uint8_t* indices) {
+  constexpr int kDoubles = kLanes / 2;
+  Doubles overlaps[2] = {}, squares[2] = {};
+  int64_t d = 0;
+  for (; d + kLanes <= codec.dim; d += kLanes) {
+    float chosen[kLanes];
+    for (int k = 0; k < kLanes; ++k) chosen[k] = codec.levels[indices[d + k]];
+    for (int half = 0; half < 2; ++half) {
+      const Doubles level = load_doubles(chosen + half * kDoubles);
+      overlaps[half] += load_doubles(residual + d + half * kDoubles) * level;
+      squares[half] += level * level;
+    }
+  }
+  overlaps[0] += overlaps[1];
+  squares[0] += squares[1];
+  Fit fit = {0.0, 0.0};
+  for (int k = 0; k < kDoubles; ++k) {
+    fit.overlap += overlaps[0][k];
+    fit.square += squares[0][k];
+  }
+  for (; d < codec.dim; ++d) {
+    const double level = codec.levels[indices[d]];
+    fit.overlap += residual[d] * level;
+    fit.square += level * level;
+  }
+  return fit;
+}
+
+// Codes and sigma of a residual of size `own` = |r| / sqrt(dim) > 0. The codes are chosen for several sigmas around it
+// and fitted by least squares: tokens without large components want a finer grid, others a coarser one.
+template <int Count>
+float fit_codes(const CodecView& codec, const float* residual, float own, const float (&factors)[Count],
+                uint8_t* indices) {
+  double best_gain = 0.0, sigma = own;
+  int best = 0;
+  for (int i = 0; i < Count; ++i) {
+    assign_codes(codec, residual, factors[i] * own, indices);
+    const Fit fit = fit_of(codec, residual, indices);
+    if (fit.overlap > 0.0 && fit.overlap * fit.overlap > (1.0 + kLeastGain) * best_gain * fit.square) {
+      best_gain = fit.overlap * fit.overlap / fit.square;
+      sigma = fit.overlap / fit.square;
+      best = i;
+    }
+  }
+  if (best + 1 < Count) assign_codes(codec, residual, factors[best] * own, indices);
+  return static_cast<float>(sigma);
+}
+
+// target = scale * vector - centroid: with scale = 1 / |vector| the residual.
+JCB_INLINE void subtract_centroid(const float* vector, double scale, const float* centroid, int64_t dim,
+                                  float* target) {
+  for (int64_t d = 0; d < dim; ++d) target[d] = static_cast<float>(vector[d] * scale) - centroid[d];
+}
+
+// At 1 bit sigma is the projection that keeps <r, r^> = <r, r>, and signs do not depend on it. A decoded
+// vector is scaled to the length of v; the signs are therefore chosen again for what is left of v in units of its own.
+float project_codes(const CodecView& codec, const float* vector, double inverse, const float* centroid,
+                    double residual_square, float own, float* residual, uint8_t* indices) {
+  const int64_t dim = codec.dim;
+  float sigma = own;
+  assign_codes(codec, residual, own, indices);
+  for (int round = 0;; ++round) {
+    const double overlap = fit_of(codec, residual, indices).overlap;
+    if (overlap <= 0.0) return sigma;
+    sigma = static_cast<float>(residual_square / overlap);
+    if (round == kSignRounds) return sigma;
+    float* decoded = residual;
+    for (int64_t d = 0; d < dim; ++d) decoded[d] = centroid[d] + sigma * codec.levels[indices[d]];
+    const double square = sum_of_products(decoded, decoded, dim);
+    const double product = sum_of_products(vector, decoded, dim);
+    if (product <= 0.0) return sigma;
+    subtract_centroid(vector, square / product, centroid, dim, residual);
+    assign_codes(codec, residual, own, indices);
+    subtract_centroid(vector, inverse, centroid, dim, residual);
+  }
+}
+
 void quantize(const CodecView& codec, const float* vector, const float* centroid, float* residual, uint8_t* indices,
               uint8_t* codes, uint16_t* sigma_bits, uint16_t* norm_bits) {
   const int64_t dim = codec.dim;
   const double length = __builtin_sqrt(sum_of_products(vector, vector, dim));
   const double inverse = length > 0.0 ? 1.0 / length : 0.0;
-  for (int64_t d = 0; d < dim; ++d) residual[d] = static_cast<float>(vector[d] * inverse) - centroid[d];
+  subtract_centroid(vector, inverse, centroid, dim, residual);
   const double residual_square = sum_of_products(residual, residual, dim);
-  float sigma = half_to_float(*sigma_bits = float_to_half(static_cast<float>(__builtin_sqrt(residual_square / dim))));
+  float sigma = half_to_float(float_to_half(static_cast<float>(__builtin_sqrt(residual_square / dim))));
   if (sigma > 0.0f) {
-    assign_codes(codec, residual, sigma, indices);
+    switch (codec.nbits) {
+      case 1:
+        sigma = project_codes(codec, vector, inverse, centroid, residual_square, sigma, residual, indices);
+        break;
+      case 2: assign_codes(codec, residual, sigma, indices); break;
+      case 4: sigma = fit_codes(codec, residual, sigma, kFactorsOf4Bits, indices); break;
+      default: sigma = fit_codes(codec, residual, sigma, kFactorsOf8Bits, indices); break;
+    }
   } else {
     __builtin_memset(indices, 0, dim);
   }
+  sigma = half_to_float(*sigma_bits = float_to_half(sigma));
   switch (codec.nbits) {
     case 1: pack_codes<1>(indices, dim, codes); break;
     case 2: pack_codes<2>(indices, dim, codes); break;
     case 4: pack_codes<4>(indices, dim, codes); break;
     default: pack_codes<8>(indices, dim, codes); break;
-  }
-  if (codec.nbits == 1 && sigma > 0.0f) {
-    double overlap = 0.0;
-    for (int64_t d = 0; d < dim; ++d) overlap += static_cast<double>(residual[d]) * codec.levels[indices[d]];
-    if (overlap > 0.0) {
-      sigma = half_to_float(*sigma_bits = float_to_half(static_cast<float>(residual_square / overlap)));
-    }
   }
   float* decoded = residual;  // the residual has served
   for (int64_t d = 0; d < dim; ++d) decoded[d] = centroid[d] + sigma * codec.levels[indices[d]];
