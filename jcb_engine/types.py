@@ -18,6 +18,7 @@ import numpy.typing as npt
 from jcb_engine.errors import InputError
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
 Float16Array: TypeAlias = npt.NDArray[np.float16]
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 Int64Array: TypeAlias = npt.NDArray[np.int64]

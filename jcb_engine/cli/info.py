@@ -42,12 +42,33 @@ def _lines(index: IndexInfo) -> list[str]:
         f"  vectors    {index.dim} dimensions at {count_text(index.nbits, 'bit')}, {index.centroids:,} centroids "
         f"({index.faiss_factory})",
         f"  encoder    {_encoder_text(index.encoder)}",
+        *_tuning_lines(index),
         "",
         f"  {'part':<10} {'size':>10} {'per token':>13}",
     ]
     for part, meaning in _PARTS.items():
         size, per_token = index.bytes[part], index.bytes_per_token[part]
         lines.append(f"  {part:<10} {bytes_text(size):>10} {per_token:>7.2f} bytes  {meaning}".rstrip())
+    return lines
+
+
+def _tuning_lines(index: IndexInfo) -> list[str]:
+    if not index.tuning:
+        return [f"  recall     not measured; jcb-index tune {index.path}"]
+    lines = []
+    for tuned in index.tuning:
+        curve = tuned.curve
+        if tuned.is_current:
+            text = (
+                f"{count_text(len(curve.points), 'setting')} measured for k={curve.k} on version {curve.version} "
+                f"({curve.stage}): {curve.query_source}"
+            )
+        else:
+            text = (
+                f"not measured for k={curve.k} since the index changed (it was on version {curve.version}); "
+                f"jcb-index tune {index.path} --k {curve.k}"
+            )
+        lines.append(f"  recall     {printable(text)}")
     return lines
 
 

@@ -15,6 +15,7 @@ class CandidateSettings:
 
     probes: int
     documents: int
+    margin: float | None = None
 
     @property
     def pool(self) -> int:
