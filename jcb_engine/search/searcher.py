@@ -22,6 +22,7 @@ from jcb_engine.search.lookup import DocumentLookup
 from jcb_engine.search.narrowing import Narrowing
 from jcb_engine.search.query import Query, QueryVectors, blocks_of_tokens, check_query, encode_queries
 from jcb_engine.search.ranking import Ranking, rank
+from jcb_engine.search.stopping import Stop
 from jcb_engine.search.stored_vectors import (
     decode_document,
     deleted_mask,
@@ -249,8 +250,8 @@ class Searcher:
             return [
                 (ranking, True) for ranking in self._ranked(queries, offsets, table, self._everything(count), k, groups)
             ]
-        lists = self._found(queries, offsets, table, settings)
-        found = self._ranked(queries, offsets, table, lists, k, groups)
+        lists, stop = self._found(queries, offsets, table, settings)
+        found = self._ranked(queries, offsets, table, lists, k, groups, stop if groups is None else None)
         answers = []
         for number, ranking in enumerate(found):
             if self._too_few(ranking, k, groups):
@@ -262,10 +263,14 @@ class Searcher:
 
     def _found(
         self, queries: Float32Array, offsets: Int64Array, table: CentroidTable, settings: CandidateSettings
-    ) -> Lists:
-        """The documents to score."""
+    ) -> tuple[Lists, Stop | None]:
+        """The documents to score, and when to stop scoring them."""
         pool = self._stage.find(queries, offsets, table, settings, self._mask)
-        return self._narrowing.keep(pool, table, offsets, settings.documents)
+        narrowed = self._narrowing.keep(pool, table, offsets, settings.documents)
+        if settings.margin is None or narrowed.scores is None:
+            return narrowed.lists, None
+        margins = (settings.margin * np.diff(offsets)).astype(np.float32)
+        return narrowed.lists, Stop(narrowed.scores, margins)
 
     def _widened(
         self, query: Float32Array, k: int, settings: CandidateSettings, groups: Uint32Array | None
@@ -275,7 +280,7 @@ class Searcher:
         table = self._backend.centroid_scores(self._store, query)
         while settings.documents < self._store.documents:
             settings = settings.wider()
-            lists = self._found(query, offsets, table, settings)
+            lists, _ = self._found(query, offsets, table, settings)
             ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
             if not self._too_few(ranking, k, groups):
                 return ranking, False
@@ -289,8 +294,9 @@ class Searcher:
         candidates: Candidates,
         k: int,
         groups: Uint32Array | None,
+        stop: Stop | None = None,
     ) -> list[Ranking]:
-        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups)
+        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups, stop)
 
     def _too_few(self, ranking: Ranking, k: int, groups: Uint32Array | None) -> bool:
         if groups is None:

@@ -113,7 +113,7 @@ def _kept(scores: Float32Array, count: int) -> BoolArray:
     """Which of a pool are among the `count` best; more where scores tie with the last of them."""
     if count >= len(scores):
         return np.ones(len(scores), bool)
-    return scores >= np.partition(scores, len(scores) - count)[len(scores) - count]
+    return np.asarray(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
 
 
 def promising(surveyed: Sequence[Surveyed], asked: float) -> list[Surveyed]:

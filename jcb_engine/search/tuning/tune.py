@@ -16,6 +16,7 @@ from jcb_engine.search.tuning.cost import search_cost
 from jcb_engine.search.tuning.measuring import SearchNumbers, exact_documents, median_milliseconds, recall_of
 from jcb_engine.search.tuning.queries import TuningQueries
 from jcb_engine.search.tuning.settings import documents_to_try, probes_to_try
+from jcb_engine.search.tuning.stops import settings_with_stops, survey_stops
 from jcb_engine.search.tuning.survey import Finding, Surveyed, promising, survey
 from jcb_engine.storage import TunedPoint
 from jcb_engine.types import Float32Array, Int64Array
@@ -45,7 +46,7 @@ def measure(
     wanted = exact_documents(tuned.numbers, queries, k)
     if any(len(documents) == 0 for documents in wanted):
         raise InputError("this index has no document that a search could find: there is nothing to tune")
-    surveyed = _survey(tuned, queries, wanted, k, defaults, tell)
+    surveyed = _survey(tuned, queries, wanted, k, asked, defaults, tell)
     chosen = promising(surveyed, asked)
     known = {one.settings for one in chosen}
     chosen += [one for one in surveyed if one.settings == defaults and one.settings not in known]
@@ -79,6 +80,7 @@ def _survey(
     queries: TuningQueries,
     wanted: Sequence[Int64Array],
     k: int,
+    asked: float,
     defaults: CandidateSettings,
     tell: Callable[[str], object],
 ) -> list[Surveyed]:
@@ -97,7 +99,9 @@ def _survey(
     for count in probes:
         tell(f"survey of {count} probes" if finding.has_probes else "survey")
         surveyed += survey(finding, rotated, queries.vectors.offsets, wanted, count, documents)
-    return surveyed
+    tell("survey of adaptive stops")
+    tried = settings_with_stops(promising(surveyed, asked), asked, total)
+    return surveyed + survey_stops(finding, rotated, queries.vectors.offsets, wanted, k, tried)
 
 
 def machine_name() -> str:
