@@ -16,13 +16,13 @@ from jcb_engine.search.tuning.cost import search_cost
 from jcb_engine.search.tuning.survey import Finding, Surveyed
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
-_QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+_QUANTILES = (0.6, 0.7, 0.8, 0.9, 0.95)
 _WIDER = (1.0, 1.5, 2.0)  # with a stop more documents may be kept: most of them are passed over
 
 
 def settings_with_stops(fixed: Sequence[Surveyed], asked: float, documents: int) -> list[CandidateSettings]:
     """Settings to try with stops: those with a recall near `asked` or better, as wide or wider."""
-    near = [one.settings for one in fixed if one.recall >= 1 - 3 * (1 - asked)][:5]
+    near = [one.settings for one in fixed if one.recall >= 1 - 3 * (1 - asked)][:3]
     tried = {CandidateSettings(one.probes, int(one.documents * wider)) for one in near for wider in _WIDER}
     return sorted((one for one in tried if one.documents < documents), key=lambda one: (one.probes, one.documents))
 

@@ -19,6 +19,8 @@ from jcb_engine.search.query import blocks_of_tokens
 from jcb_engine.search.tuning.cost import search_cost
 from jcb_engine.types import BoolArray, Float32Array, Float64Array, Int64Array, Uint8Array, Uint32Array
 
+_STEP, _STEP_NEAR = 0.8, 0.9  # of the misses that remain
+
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
@@ -119,7 +121,7 @@ def _kept(scores: Float32Array, count: int) -> BoolArray:
 def promising(surveyed: Sequence[Surveyed], asked: float) -> list[Surveyed]:
     """By rising cost, those that nothing cheaper equals in recall, thinned out to steps that matter.
 
-    A step matters that loses a fifth less than the one before; beside `asked` all of them matter.
+    A step matters that misses a fifth less than the one before; near `asked` a tenth is enough.
     """
     best, frontier = -1.0, []
     for one in sorted(surveyed, key=lambda one: (one.cost, -one.recall)):
@@ -128,10 +130,7 @@ def promising(surveyed: Sequence[Surveyed], asked: float) -> list[Surveyed]:
             best = one.recall
     kept: list[Surveyed] = []
     for one in frontier:
-        missed, near = 1 - one.recall, abs(one.recall - asked) < (1 - asked) / 2
-        if one is frontier[-1] or not kept or near or missed <= _STEP_IN_MISSES * (1 - kept[-1].recall):
+        step = _STEP_NEAR if abs(one.recall - asked) < (1 - asked) / 2 else _STEP
+        if one is frontier[-1] or not kept or 1 - one.recall <= step * (1 - kept[-1].recall):
             kept.append(one)
     return kept
-
-
-_STEP_IN_MISSES = 0.8
