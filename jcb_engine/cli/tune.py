@@ -112,7 +112,7 @@ def _lines(curve: TuningCurve, chosen: TunedPoint) -> list[str]:
         error = "" if point.is_exact else f"{point.standard_error:.4f}"
         lines.append(
             f"  {probes:>6} {documents:>9} {point.recall:>8.4f} {error:>6} {point.cost:>14,.0f} "
-            f"{point.median_ms:>7.2f} ms{'  <-' if point is chosen else ''}"
+            f"{point.median_ms:>7.2f} ms{'' if point.margin is None else ' stop'}{'  <-' if point is chosen else ''}"
         )
     if chosen.is_exact:
         verdict = f"no setting is sure to reach {curve.asked_recall:g}: recall={curve.asked_recall:g} is exact search"
