@@ -6,11 +6,11 @@ Prediction: passages are longer and more alike than questions, so their recall i
 a question has should come nearest. An adaptive stop should find with 118 documents what a fixed 180 does.
 
 Looking back (scifact, 2 bits, 128 dimensions, 300 queries): the beginnings of passages and whole texts are easier
-indeed, by .01; windows of 20 consecutive tokens are within .01 of real queries and a little harder at few probes,
-which errs on the safe side; sentences and tokens picked at random are harder by .01 to .03. Tuned with such windows,
-real queries found .970, .990 and .995 where the curve said .961, .986 and .994. The stop scores 85 documents where a fixed
-number needs 118 for .993, and 127 for the .996 of 160: a fifth to a quarter less, .12 with what narrowing the wider pool
-costs; less than the prediction.
+indeed, by .01; windows of 20 consecutive tokens are within .01 of real queries from 8 probes on, a little harder at few
+probes, which errs on the safe side; sentences and tokens picked at random are harder by .01 to .03. Tuned with such
+windows, real queries found .970, .990 and .995 where the curve said .961, .986 and .994. The stop scores 85 documents
+where a fixed number needs 118 for .993, and 127 for the .996 of 160: a fifth to a quarter less, .12 with what narrowing
+the wider pool costs; less than predicted.
 """
 
 from __future__ import annotations
