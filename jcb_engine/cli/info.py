@@ -53,22 +53,18 @@ def _lines(index: IndexInfo) -> list[str]:
 
 
 def _tuning_lines(index: IndexInfo) -> list[str]:
-    if not index.tuning:
-        return [f"  recall     not measured; jcb-index tune {index.path}"]
-    lines = []
+    lines = [] if index.tuning else ["  recall     not measured (jcb-index tune)"]
     for tuned in index.tuning:
         curve = tuned.curve
         if tuned.is_current:
-            text = (
-                f"{count_text(len(curve.points), 'setting')} measured for k={curve.k} on version {curve.version} "
-                f"({curve.stage}): {curve.query_source}"
-            )
+            measured = f"k={curve.k}: {count_text(len(curve.points), 'setting')} measured, version {curve.version}"
+            lines += [
+                f"  recall     {measured}, {printable(curve.stage)}",
+                f"             {printable(curve.query_source)}",
+            ]
         else:
-            text = (
-                f"not measured for k={curve.k} since the index changed (it was on version {curve.version}); "
-                f"jcb-index tune {index.path} --k {curve.k}"
-            )
-        lines.append(f"  recall     {printable(text)}")
+            advice = f"jcb-index tune --k {curve.k}"
+            lines.append(f"  recall     k={curve.k}: not measured since version {curve.version} ({advice})")
     return lines
 
 

@@ -82,14 +82,15 @@ def test_json_is_the_record_and_names_the_choice(jcb_index: Command, large: Path
 
 
 def test_info_says_whether_recall_is_measured(jcb_index: Command, large: Path, corpus: Path) -> None:
-    assert f"recall     not measured; jcb-index tune {large}" in jcb_index("info", large).out
+    assert "recall     not measured (jcb-index tune)" in jcb_index("info", large).out
     assert jcb_index("tune", large, "--sample", 20).code == 0
     text = jcb_index("info", large).out
-    assert "measured for k=10 on version 1 (centroids Flat): 20 passages of the index" in text
+    assert "k=10: " in text
+    assert " measured, version 1, centroids Flat\n             20 passages of the index" in text
     assert json.loads(jcb_index("info", large, "--json").out)["tuning"][0]["is_current"] is True
     assert jcb_index("build", corpus, large, "--centroids", 4, "--overwrite", "-q").code == 0
     text = jcb_index("info", large).out
-    assert f"not measured for k=10 since the index changed (it was on version 1); jcb-index tune {large} --k 10" in text
+    assert "recall     k=10: not measured since version 1 (jcb-index tune --k 10)" in text
 
 
 def test_a_recall_that_is_not_measured_is_refused_with_what_to_do(

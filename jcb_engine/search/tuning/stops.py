@@ -12,7 +12,7 @@ from jcb_engine.search.lists import by_query
 from jcb_engine.search.narrowing import Narrowing
 from jcb_engine.search.query import blocks_of_tokens
 from jcb_engine.search.stopping import first_places, worth_scoring
-from jcb_engine.search.tuning.cost import search_cost
+from jcb_engine.search.tuning.cost import SECOND_ROUND, search_cost
 from jcb_engine.search.tuning.survey import Finding, Surveyed
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
@@ -49,7 +49,7 @@ def survey_stops(
                 taken = one.taken(k, margin * lengths[number])
                 recalls[number] = np.isin(exact, one.documents[taken]).mean()
                 tokens = float(finding.token_counts[one.documents[taken]].sum())
-                costs[number] = search_cost(tokens, one.tokens_narrowed, one.postings)
+                costs[number] = search_cost(tokens, one.tokens_narrowed, one.postings) + SECOND_ROUND
             with_stop = CandidateSettings(settings.probes, settings.documents, margin)
             surveyed.append(Surveyed(with_stop, recalls, float(costs.mean())))
     return surveyed
