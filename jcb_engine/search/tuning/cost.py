@@ -11,7 +11,7 @@ from __future__ import annotations
 NARROWED_TOKEN = 0.13
 # An entry of a postings list, one access to memory: .27 at 2 bits, .16 at 4.
 POSTING = 0.2
-# What an adaptive stop takes to score in two rounds, .15 to .4 ms: without it stops are chosen that save work, not time.
+# What an adaptive stop takes to score in two rounds, .15 to .4 ms: without it stops are chosen that save no time.
 SECOND_ROUND = 5_000
 
 

@@ -75,6 +75,23 @@ def test_every_point_of_the_curve_is_what_such_a_search_finds(
             assert point.recall == pytest.approx(share, abs=1e-9)
 
 
+def test_points_with_a_stop_are_what_such_a_search_finds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jcb_engine.search.tuning.stops.SECOND_ROUND", 0)  # so that stops pay on so small an index
+    build(tmp_path / "index", 600)
+    with Searcher.open(tmp_path / "index") as searcher:
+        curve = searcher.tune(QUERIES[:30], recall=0.9)
+        with_stop = [point for point in curve.points if point.margin is not None]
+        assert with_stop
+        exact = [ids(searcher.search(query, K, exact=True)) for query in QUERIES[:30]]
+        for point in with_stop:
+            only = replace(curve, points=(point, curve.points[-1]))
+            searcher._tuning = AppliedTuning((only,), curve.stage, curve.content)
+            answers = searcher.search_batch(QUERIES[:30], K, recall=1e-9)
+            shares = [len(ids(hits) & e) / K for hits, e in zip(answers, exact, strict=True)]
+            assert {hits.recall for hits in answers} == {point.recall}
+            assert point.recall == pytest.approx(np.mean(shares), abs=1e-9)
+
+
 @pytest.mark.parametrize("recall", [0.3, 0.6, 0.8, 0.9, 0.93])
 def test_a_search_for_a_recall_finds_what_it_says(
     tuned: tuple[Path, TuningCurve], searcher: Searcher, recall: float
