@@ -51,6 +51,10 @@ class IndexLockedError(JcbError):
     """Another writer holds the index."""
 
 
+class IndexChangedError(JcbError):
+    """Another writer committed while something was measured on the version before."""
+
+
 class CorruptIndexError(JcbError):
     """Bytes of an index are not what was written: wrong checksum, size, header or structure."""
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from jcb_engine.errors import InputError
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
 Float16Array: TypeAlias = npt.NDArray[np.float16]
 Int32Array: TypeAlias = npt.NDArray[np.int32]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
@@ -69,7 +70,8 @@ class Hits(Sequence[Hit]):
     """The answer to one query: hits ordered by score, then by id.
 
     exact: True when every document was scored, in the sense of ARCHITECTURE.md ("what exact means").
-    recall: share of the exact top k that this search finds, as measured by tuning; None: not measured.
+    recall: share of the exact top k that searches with these settings find on the average, as measured by tuning on
+        this very content and for this k; None: not measured, or exact.
     backend: the kernel backend that scored, such as "cpu/avx2".
     version: the manifest version that was searched.
     query_tokens_cut: tokens of the query that the encoder could not take (0 for most queries).

@@ -36,6 +36,7 @@ class BatchRequest:
     tag: str
     format: str | None
     exact: bool
+    recall: float | None = None
 
 
 def batch(request: BatchRequest) -> None:
@@ -66,7 +67,8 @@ def _check_output(request: BatchRequest) -> None:
 
 def _write(searcher: Searcher, queries: list[BatchQuery], request: BatchRequest, out: TextIO) -> int:
     """Search for some queries and write their lines; returns how many queries were cut."""
-    answers = searcher.search_batch([query.text for query in queries], request.k, exact=request.exact)
+    texts = [query.text for query in queries]
+    answers = searcher.search_batch(texts, request.k, exact=request.exact, recall=request.recall)
     for query, hits in zip(queries, answers, strict=True):
         for line in run_lines(query.id, hits, request.tag):
             print(line, file=out)

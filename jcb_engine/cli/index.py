@@ -183,6 +183,66 @@ def _info(
     info(index, as_json=as_json)
 
 
+@app.command("tune")
+def _tune(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")],
+    recall: Annotated[
+        float, typer.Option(metavar="R", help="Share of the exact K best that a search should find, such as 0.99.")
+    ] = 0.99,
+    k: Annotated[
+        int, typer.Option("--k", "-k", metavar="K", help="How many hits; measured for this number alone.")
+    ] = 10,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Queries as users ask them, some hundred: JSON lines, lines of id<TAB>text, or one query a line, also "
+            ".gz, or - for standard input. Left out, passages of the index stand in for them.",
+            show_default=False,
+        ),
+    ] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option("--from", metavar="jsonl|tsv|lines", help="Form of the queries; guessed from the first line."),
+    ] = None,
+    sample: Annotated[int, typer.Option(metavar="N", help="Passages to take where there are no queries.")] = 300,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of their choice.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the curve, also as .svg or .pdf; needs matplotlib.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="cpu|reference", help="Kernels; the best here if left out.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the curve as JSON.")] = False,
+) -> None:
+    """Measure recall and cost of settings against exact search, and publish the curve in the index.
+
+    `jcb-search --recall R` then takes the cheapest settings that reach R. Measure again after every change.
+    """
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads is {threads}; it must be at least 1, or left out for all processors")
+    if sample < 1:
+        raise InputError(f"--sample is {sample}; it must be at least 1")
+    if seed < 0:
+        raise InputError(f"--seed is {seed}; it must be 0 or more")
+    if k < 1:
+        raise InputError(f"--k is {k}; it must be at least 1")
+    if not 0 < recall <= 1:
+        raise InputError(f"--recall is {recall:g}; it must be above 0 and at most 1, such as 0.99")
+
+    from jcb_engine.cli.opening import Opening
+    from jcb_engine.cli.tune import TuneRequest, tune
+
+    opening = Opening(index, model, backend, threads)
+    tune(TuneRequest(opening, recall, k, queries, format_name, sample, seed, plot, as_json))
+
+
 @app.command("verify")
 def _verify(
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")],

@@ -42,12 +42,29 @@ def _lines(index: IndexInfo) -> list[str]:
         f"  vectors    {index.dim} dimensions at {count_text(index.nbits, 'bit')}, {index.centroids:,} centroids "
         f"({index.faiss_factory})",
         f"  encoder    {_encoder_text(index.encoder)}",
+        *_tuning_lines(index),
         "",
         f"  {'part':<10} {'size':>10} {'per token':>13}",
     ]
     for part, meaning in _PARTS.items():
         size, per_token = index.bytes[part], index.bytes_per_token[part]
         lines.append(f"  {part:<10} {bytes_text(size):>10} {per_token:>7.2f} bytes  {meaning}".rstrip())
+    return lines
+
+
+def _tuning_lines(index: IndexInfo) -> list[str]:
+    lines = [] if index.tuning else ["  recall     not measured (jcb-index tune)"]
+    for tuned in index.tuning:
+        curve = tuned.curve
+        if tuned.is_current:
+            measured = f"k={curve.k}: {count_text(len(curve.points), 'setting')} measured, version {curve.version}"
+            lines += [
+                f"  recall     {measured}, {printable(curve.stage)}",
+                f"             {printable(curve.query_source)}",
+            ]
+        else:
+            advice = f"jcb-index tune --k {curve.k}"
+            lines.append(f"  recall     k={curve.k}: not measured since version {curve.version} ({advice})")
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jcb_engine.cli.hits import print_hits
 from jcb_engine.cli.numbers import count_text
@@ -28,6 +28,7 @@ class QueryRequest:
     explain: bool
     by_parent: bool
     as_json: bool
+    recall: float | None = None
 
 
 def query(request: QueryRequest) -> None:
@@ -37,7 +38,8 @@ def query(request: QueryRequest) -> None:
     began = perf_counter()
     vectors = searcher.encoder().encode_query([request.text])
     encoded = perf_counter()
-    hits = searcher.search(vectors[0], request.k, exact=request.exact, by="parent" if request.by_parent else None)
+    by: Literal["parent"] | None = "parent" if request.by_parent else None
+    hits = searcher.search(vectors[0], request.k, exact=request.exact, by=by, recall=request.recall)
     searched = perf_counter()
     if vectors.tokens_cut is not None:
         hits = replace(hits, query_tokens_cut=int(vectors.tokens_cut[0]))

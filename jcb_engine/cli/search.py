@@ -25,6 +25,13 @@ app = typer.Typer(
 
 _Index = Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of the index.")]
 _Exact = Annotated[bool, typer.Option("--exact", help="Score every document; slower, finds all there is to find.")]
+_Recall = Annotated[
+    float | None,
+    typer.Option(
+        metavar="R",
+        help="Find this share of the exact best, on the average: the cheapest settings that `jcb-index tune` measured.",
+    ),
+]
 _Model = Annotated[str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")]
 _Backend = Annotated[str | None, typer.Option(metavar="cpu|reference", help="Kernels; the best here if left out.")]
 _Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")]
@@ -41,6 +48,7 @@ def _query(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The question, in quotes.")],
     k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many hits.")] = 10,
     exact: _Exact = False,
+    recall: _Recall = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which query token matched which document token.")
     ] = False,
@@ -54,6 +62,7 @@ def _query(
 ) -> None:
     """Print the best documents for a question."""
     _check_k(k)
+    _check_recall(recall, exact)
     _check_text(text)
     if by not in (None, "parent"):
         raise InputError(f"--by is '{by}'; it can be parent, or left out")
@@ -61,7 +70,7 @@ def _query(
     from jcb_engine.cli.query import QueryRequest, query
 
     opening = _opening(index, model, backend, threads)
-    query(QueryRequest(opening, text, k, exact, explain, by == "parent", as_json))
+    query(QueryRequest(opening, text, k, exact, explain, by == "parent", as_json, recall))
 
 
 @app.command("batch")
@@ -85,6 +94,7 @@ def _batch(
         typer.Option("--from", metavar="jsonl|tsv|lines", help="Form of the queries; guessed from the first line."),
     ] = None,
     exact: _Exact = False,
+    recall: _Recall = None,
     model: _Model = None,
     backend: _Backend = None,
     threads: _Threads = None,
@@ -95,11 +105,12 @@ def _batch(
     equal scores are lowered by the least step of a 32-bit float that tells them apart.
     """
     _check_k(k)
+    _check_recall(recall, exact)
 
     from jcb_engine.cli.batch import BatchRequest, batch
 
     opening = _opening(index, model, backend, threads)
-    batch(BatchRequest(opening, queries, k, output, tag, format_name, exact))
+    batch(BatchRequest(opening, queries, k, output, tag, format_name, exact, recall))
 
 
 def _check_text(text: str) -> None:
@@ -117,6 +128,15 @@ def _check_text(text: str) -> None:
 def _check_k(k: int) -> None:
     if k < 1:
         raise InputError(f"-k is {k}; it must be at least 1")
+
+
+def _check_recall(recall: float | None, exact: bool) -> None:
+    if recall is None:
+        return
+    if not 0 < recall <= 1:
+        raise InputError(f"--recall is {recall:g}; it must be above 0 and at most 1, such as 0.99")
+    if exact:
+        raise InputError("--exact finds all there is to find: leave out --recall, or --exact")
 
 
 def _opening(index: Path, model: str | None, backend: str | None, threads: int | None) -> Opening:

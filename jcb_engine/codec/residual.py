@@ -71,6 +71,10 @@ class ResidualCodec:
         vectors = np.ascontiguousarray(vectors)
         return vectors if self.rotation is None else backend.inner_products(vectors, self._rotation_columns)
 
+    def unrotate(self, vectors: Float32Array) -> Float32Array:
+        """vectors [T, D] of the basis of the codec, back in their own."""
+        return vectors if self.rotation is None else vectors @ self.rotation.T
+
     @cached_property
     def _rotation_columns(self) -> Float32Array:
         assert self.rotation is not None, "asked for where there is a rotation"

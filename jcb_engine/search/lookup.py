@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from jcb_engine.storage import Segment
-from jcb_engine.types import Document, Float32Array, Hit, Uint32Array
+from jcb_engine.types import Document, Float32Array, Hit, Int64Array, Uint32Array
 
 _Found = TypeVar("_Found")
 
@@ -70,6 +70,10 @@ class DocumentLookup:
             )
             for rank, (document, (_, score)) in enumerate(zip(found, ordered, strict=True), start=1)
         )
+
+    def best(self, documents: Uint32Array, scores: Float32Array, k: int) -> Int64Array:
+        """Numbers of the best k, in the order of hits."""
+        return np.array([number for number, _ in self._in_order(documents, scores, k, None)], dtype=np.int64)
 
     def _in_order(
         self, documents: Uint32Array, scores: Float32Array, k: int, groups: Uint32Array | None

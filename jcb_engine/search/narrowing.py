@@ -6,9 +6,21 @@ costs a tenth of MaxSim over codes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
 from jcb_engine.kernels import RAW_BITS, Backend, CentroidTable, CodecArrays, Lists, Store
 from jcb_engine.search.lists import best_places, by_query, lists_of
-from jcb_engine.types import Int64Array
+from jcb_engine.types import Float32Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What is kept of the pools, and its centroid-only scores [M]: None where tokens have no centroids."""
+
+    lists: Lists
+    scores: Float32Array | None
 
 
 class Narrowing:
@@ -18,12 +30,16 @@ class Narrowing:
         self._backend, self._store = backend, store
         self._has_centroid_ids = codec.nbits != RAW_BITS
 
-    def keep(self, pool: Lists, table: CentroidTable, query_offsets: Int64Array, documents: int) -> Lists:
+    def keep(self, pool: Lists, table: CentroidTable, query_offsets: Int64Array, documents: int) -> Narrowed:
         """The best `documents` of each query's pool, in any order; all where there are fewer.
 
         Of a raw codec all are kept: its tokens have no centroid ids, only its postings know centroids.
         """
         if not self._has_centroid_ids:
-            return pool
+            return Narrowed(pool, None)
         scores = self._backend.maxsim_centroids(self._store, table, query_offsets, pool)
-        return lists_of([own[best_places(found, documents)] for own, found in by_query(pool, scores)])
+        taken = [(own, found, best_places(found, documents)) for own, found in by_query(pool, scores)]
+        return Narrowed(
+            lists_of([own[places] for own, _, places in taken]),
+            np.concatenate([np.zeros(0, np.float32), *(found[places] for _, found, places in taken)]),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
 Query: TypeAlias = str | AnyArray
 MOST_QUERY_TOKENS = 1_024  # what the kernels are made for
+TOKENS_AT_ONCE = 1_024  # query tokens of a batch that are scored in one call: bounds the table of centroid scores
 _LARGEST_VALUE = 1e15  # sums of products with vectors of any sensible size stay far below the end of fp32
 
 
@@ -29,6 +30,11 @@ class QueryVectors:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def alone(self, number: int) -> QueryVectors:
+        """One of the queries."""
+        own = self.vectors[self.offsets[number] : self.offsets[number + 1]]
+        return QueryVectors([own], [self.tokens_cut[number]])
 
 
 def check_query(query: object, dim: int) -> None:
@@ -76,3 +82,13 @@ def encode_queries(queries: Sequence[Query], encoder: Encoder | None, dim: int) 
             parts.append(np.asarray(query, dtype=np.float32))
             cut.append(0)
     return QueryVectors(parts, cut)
+
+
+def blocks_of_tokens(offsets: Int64Array, most_queries: int) -> Iterator[tuple[int, int]]:
+    """Ranges of at most `most_queries` queries, of at most TOKENS_AT_ONCE tokens together; a longer query is alone."""
+    first, queries = 0, len(offsets) - 1
+    while first < queries:
+        last = int(np.searchsorted(offsets, offsets[first] + TOKENS_AT_ONCE, side="right")) - 1
+        last = min(max(last, first + 1), first + most_queries, queries)
+        yield first, last
+        first = last

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from jcb_engine.kernels import Backend, Candidates, CentroidTable, Store
+from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Store
 from jcb_engine.search.lists import best_places, by_query, joined, lists_of
+from jcb_engine.search.stopping import Stop, first_places, worth_scoring
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
 
@@ -28,18 +30,23 @@ def rank(
     candidates: Candidates,
     k: int,
     groups: Uint32Array | None = None,
+    stop: Stop | None = None,
 ) -> list[Ranking]:
     """Score candidates, and again in fp32 every document that could be among the k best.
 
     The k best by fast score are scored in fp32 first: the lowest of these scores is a floor that the k-th best cannot
     lie below. A document whose fast score, raised by the proven error bound, stays below the floor cannot be a hit.
     table: centroid scores of the queries. groups: [N] group of each document; then the k best groups count, each by its
-    best document.
+    best document. stop: passes over candidates that hardly could be hits (stopping.py); not together with groups.
     """
-    fast = backend.maxsim_quantized(store, queries, query_offsets, candidates, "fast", table)
     bounds = backend.score_error_bound(store, queries, query_offsets)
 
-    scored = [_with_vectors(documents, scores) for documents, scores in by_query(candidates, fast)]
+    def fast(candidates: Candidates) -> list[tuple[Uint32Array, Float32Array]]:
+        scores = backend.maxsim_quantized(store, queries, query_offsets, candidates, "fast", table)
+        return by_query(candidates, scores)
+
+    found = fast(candidates) if stop is None else _stopping(fast, candidates, k, stop)
+    scored = [_with_vectors(documents, scores) for documents, scores in found]
 
     def in_fp32(places: list[Int64Array]) -> list[Ranking]:
         chosen = [ranking.documents[own] for ranking, own in zip(scored, places, strict=True)]
@@ -60,6 +67,24 @@ def rank(
         Ranking(joined([a.documents, b.documents]), np.concatenate([a.scores, b.scores]))
         for a, b in zip(best, more, strict=True)
     ]
+
+
+def _stopping(
+    fast: Callable[[Lists], list[tuple[Uint32Array, Float32Array]]], candidates: Candidates, k: int, stop: Stop
+) -> list[tuple[Uint32Array, Float32Array]]:
+    """Documents and fast scores of each query: of those that come first, then of the others that are worth it."""
+    assert isinstance(candidates, Lists), "there are no centroid-only scores of everything"
+    lists = by_query(candidates, stop.centroid_scores)
+    places = [first_places(centroid_scores, k) for _, centroid_scores in lists]
+    firsts = fast(lists_of([documents[own] for (documents, _), own in zip(lists, places, strict=True)]))
+    others = [
+        documents[worth_scoring(centroid_scores, own, scores, k, margin)]
+        for (documents, centroid_scores), own, (_, scores), margin in zip(
+            lists, places, firsts, stop.margins.tolist(), strict=True
+        )
+    ]
+    more = fast(lists_of(others))
+    return [(joined([a[0], b[0]]), np.concatenate([a[1], b[1]])) for a, b in zip(firsts, more, strict=True)]
 
 
 def _with_vectors(documents: Uint32Array, scores: Float32Array) -> Ranking:

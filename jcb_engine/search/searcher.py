@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -18,25 +20,43 @@ from jcb_engine.search.candidates import CandidateSettings, CandidateStage, Cent
 from jcb_engine.search.explain import Explanation, explain_match
 from jcb_engine.search.lookup import DocumentLookup
 from jcb_engine.search.narrowing import Narrowing
-from jcb_engine.search.query import Query, QueryVectors, check_query, encode_queries
+from jcb_engine.search.query import Query, QueryVectors, blocks_of_tokens, check_query, encode_queries
 from jcb_engine.search.ranking import Ranking, rank
+from jcb_engine.search.stopping import Stop
 from jcb_engine.search.stored_vectors import (
     decode_document,
     deleted_mask,
     load_codec,
     parent_groups,
+    posting_lengths,
     segment_arrays,
+    token_counts,
 )
-from jcb_engine.storage import IndexInfo, Snapshot, describe_index
+from jcb_engine.search.tuning.applied import AppliedTuning, settings_of, stage_name
+from jcb_engine.search.tuning.queries import DEFAULT_SAMPLE, TuningQueries, passages_as_queries
+from jcb_engine.search.tuning.survey import Finding
+from jcb_engine.search.tuning.tune import Tuned, machine_name, measure
+from jcb_engine.storage import (
+    IndexInfo,
+    Snapshot,
+    TuningCurve,
+    check_tunable,
+    describe_index,
+    publish_tuning,
+)
+from jcb_engine.storage.manifest import creation_time
+from jcb_engine.storage.tuning import short_text
 from jcb_engine.types import EncoderSource, Float32Array, Hits, Int64Array, Uint32Array
+
+_log = logging.getLogger(__name__)
 
 # Stated, conservative defaults for an index that is not tuned.
 DEFAULT_PROBES = 16
 DEFAULT_CANDIDATES = 256
 CANDIDATES_PER_HIT = 8
+_ALL = CandidateSettings(1, 1)  # stands where everything is scored
 _MOST = 2**31  # more candidates or probes than any index has
 _SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 MB
-_TOKENS_AT_ONCE = 1_024  # query tokens of a batch that are scored in one call: bounds the table of centroid scores
 
 
 class Searcher:
@@ -51,6 +71,8 @@ class Searcher:
         self._narrowing = Narrowing(backend, self._store, self._codec.arrays)
         self._lookup = DocumentLookup(snapshot.segments)
         self._mask = deleted_mask(snapshot.segments)
+        self._stage_name = stage_name(self._stage, factory)
+        self._tuning = AppliedTuning(snapshot.manifest.tuning, self._stage_name, snapshot.manifest.content)
         self._encoder: Encoder | None = None
         self._encoder_lock = Lock()
         record = snapshot.manifest.encoder
@@ -112,6 +134,7 @@ class Searcher:
         by: Literal["parent"] | None = None,
         probes: int | None = None,
         candidates: int | None = None,
+        recall: float | None = None,
     ) -> Hits:
         """The k best documents for a text, or for query vectors [tokens, dim].
 
@@ -120,9 +143,12 @@ class Searcher:
         by their centroids (an index of 16 bits has no centroid per token: all of the pool is scored).
         None: DEFAULT_PROBES, and the larger of DEFAULT_CANDIDATES and CANDIDATES_PER_HIT * k; both widen until
         there are k hits, while the corpus has them.
-        Raises InputError on k < 1, an empty query, and vectors that do not fit.
+        recall: at least this share of the exact k best, on the average of queries like those that the index was tuned
+        with (`tune`): the cheapest settings that were measured to reach it. 1 is exact search.
+        Raises InputError on k < 1, an empty query, vectors that do not fit, and a recall that nothing has measured:
+        with another k, by="parent", or after a commit.
         """
-        return self.search_batch([query], k, exact=exact, by=by, probes=probes, candidates=candidates)[0]
+        return self.search_batch([query], k, exact=exact, by=by, probes=probes, candidates=candidates, recall=recall)[0]
 
     def search_batch(
         self,
@@ -133,11 +159,18 @@ class Searcher:
         by: Literal["parent"] | None = None,
         probes: int | None = None,
         candidates: int | None = None,
+        recall: float | None = None,
     ) -> list[Hits]:
         """`search` for many queries, scored together; the answers are the same."""
-        settings = _checked_settings(k, by, probes, candidates)
+        plan = self._plan(k, exact, by, probes, candidates, recall)
         if not isinstance(queries, (list, tuple)):
             raise InputError(f"search_batch takes a list of queries, not {type(queries).__name__}; or use search")
+        if not queries:
+            return []
+        return self._search_encoded(self._encoded(queries), k, plan, by_parent=by == "parent")
+
+    def _encoded(self, queries: Sequence[Query]) -> QueryVectors:
+        """Vectors of queries, each checked. Raises InputError with the number of one that is none."""
         for number, query in enumerate(queries):
             try:
                 check_query(query, self.dim)
@@ -145,30 +178,62 @@ class Searcher:
                 if len(queries) == 1:
                     raise
                 raise InputError(f"query {number} of the batch: {error}") from error
-        if not queries:
-            return []
         needs_encoder = any(isinstance(query, str) for query in queries)
-        encoded = encode_queries(queries, self.encoder() if needs_encoder else None, self.dim)
-        return self.search_encoded(encoded, k, settings, exact=exact, by_parent=by == "parent")
+        return encode_queries(queries, self.encoder() if needs_encoder else None, self.dim)
 
-    def search_encoded(
-        self, encoded: QueryVectors, k: int, settings: CandidateSettings, *, exact: bool, by_parent: bool
-    ) -> list[Hits]:
+    def _plan(
+        self,
+        k: int,
+        exact: bool,
+        by: str | None,
+        probes: int | None,
+        candidates: int | None,
+        recall: float | None,
+    ) -> _Plan:
+        """What to do, and what was measured of it. Raises InputError on what cannot be, or cannot be promised."""
+        settings = _checked_settings(k, by, probes, candidates)
+        if recall is None:
+            return _Plan(settings, exact, None if by else self._tuning.recall_of(settings, int(k)))
+        _check_recall(recall)
+        if exact or probes is not None or candidates is not None:
+            raise InputError("recall chooses the settings: leave out exact, probes and candidates, or leave out recall")
+        if recall == 1:
+            return _Plan(settings, True, None)
+        if by is not None:
+            raise InputError(
+                f"recall={recall:g} was never measured with by={by!r}: leave out recall, or search with exact=True"
+            )
+        point = self._tuning.point_for(float(recall), int(k))
+        return (
+            _Plan(settings, True, None) if point.is_exact else _Plan(settings_of(point, settings), False, point.recall)
+        )
+
+    def _search_encoded(self, encoded: QueryVectors, k: int, plan: _Plan, *, by_parent: bool) -> list[Hits]:
         """Answer queries that are vectors already, a bounded number of query tokens at a time."""
         groups = self._parent_groups if by_parent else None
-        # The best k are all there is where k is larger; what is passed on must fit a machine's integers.
-        k = min(k, max(1, self._store.documents))
+        k = self._bounded(k)
+        answers = []
+        ranked = self._ranked_in_blocks(encoded, k, plan.settings, groups, plan.exact)
+        for cut, (ranking, was_exact) in zip(encoded.tokens_cut, ranked, strict=True):
+            hits = self._lookup.hits(ranking.documents, ranking.scores, k, groups)
+            recall = None if was_exact else plan.recall
+            answers.append(Hits(hits, was_exact, recall, self.backend, self.version, cut))
+        return answers
+
+    def _bounded(self, k: int) -> int:
+        """The best k are all there is where k is larger; what is passed on must fit a machine's integers."""
+        return min(k, max(1, self._store.documents))
+
+    def _ranked_in_blocks(
+        self, encoded: QueryVectors, k: int, settings: CandidateSettings, groups: Uint32Array | None, exact: bool
+    ) -> Iterator[tuple[Ranking, bool]]:
+        """For each query what was ranked, and whether everything was."""
         most_queries = max(1, _SCORES_AT_ONCE // max(1, self._store.documents)) if exact else len(encoded)
         rotated = self._codec.rotate(encoded.vectors, self._backend)
-        answers: list[Hits] = []
-        for first, last in _blocks(encoded.offsets, most_queries):
+        for first, last in blocks_of_tokens(encoded.offsets, most_queries):
             offsets = encoded.offsets[first : last + 1]
             vectors = np.ascontiguousarray(rotated[offsets[0] : offsets[-1]])
-            rankings = self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact)
-            for number, (ranking, was_exact) in enumerate(rankings, start=first):
-                hits = self._lookup.hits(ranking.documents, ranking.scores, k, groups)
-                answers.append(Hits(hits, was_exact, None, self.backend, self.version, encoded.tokens_cut[number]))
-        return answers
+            yield from self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact)
 
     def _rankings(
         self,
@@ -185,8 +250,8 @@ class Searcher:
             return [
                 (ranking, True) for ranking in self._ranked(queries, offsets, table, self._everything(count), k, groups)
             ]
-        lists = self._found(queries, offsets, table, settings)
-        found = self._ranked(queries, offsets, table, lists, k, groups)
+        lists, stop = self._found(queries, offsets, table, settings)
+        found = self._ranked(queries, offsets, table, lists, k, groups, stop if groups is None else None)
         answers = []
         for number, ranking in enumerate(found):
             if self._too_few(ranking, k, groups):
@@ -198,10 +263,14 @@ class Searcher:
 
     def _found(
         self, queries: Float32Array, offsets: Int64Array, table: CentroidTable, settings: CandidateSettings
-    ) -> Lists:
-        """The documents to score."""
+    ) -> tuple[Lists, Stop | None]:
+        """The documents to score, and when to stop scoring them."""
         pool = self._stage.find(queries, offsets, table, settings, self._mask)
-        return self._narrowing.keep(pool, table, offsets, settings.documents)
+        narrowed = self._narrowing.keep(pool, table, offsets, settings.documents)
+        if settings.margin is None or narrowed.scores is None:
+            return narrowed.lists, None
+        margins = (settings.margin * np.diff(offsets)).astype(np.float32)
+        return narrowed.lists, Stop(narrowed.scores, margins)
 
     def _widened(
         self, query: Float32Array, k: int, settings: CandidateSettings, groups: Uint32Array | None
@@ -211,7 +280,7 @@ class Searcher:
         table = self._backend.centroid_scores(self._store, query)
         while settings.documents < self._store.documents:
             settings = settings.wider()
-            lists = self._found(query, offsets, table, settings)
+            lists, _ = self._found(query, offsets, table, settings)
             ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
             if not self._too_few(ranking, k, groups):
                 return ranking, False
@@ -225,8 +294,9 @@ class Searcher:
         candidates: Candidates,
         k: int,
         groups: Uint32Array | None,
+        stop: Stop | None = None,
     ) -> list[Ranking]:
-        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups)
+        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups, stop)
 
     def _too_few(self, ranking: Ranking, k: int, groups: Uint32Array | None) -> bool:
         if groups is None:
@@ -237,9 +307,95 @@ class Searcher:
         """All documents that are not deleted."""
         if self._mask is None:
             return Ranges(np.array([0], np.int64), np.array([self._store.documents], np.int64))
-        allowed = np.flatnonzero(np.unpackbits(self._mask, bitorder="little")[: self._store.documents])
+        allowed = self._allowed()
         list_offsets = np.arange(queries + 1, dtype=np.int64) * len(allowed)
         return Lists(np.tile(allowed.astype(np.uint32), queries), list_offsets)
+
+    def _allowed(self) -> Int64Array:
+        """Numbers of the documents that are not deleted."""
+        if self._mask is None:
+            return np.arange(self._store.documents)
+        return np.flatnonzero(np.unpackbits(self._mask, bitorder="little")[: self._store.documents])
+
+    def tune(
+        self,
+        queries: Sequence[Query] | None = None,
+        *,
+        recall: float = 0.99,
+        k: int = 10,
+        sample: int = DEFAULT_SAMPLE,
+        seed: int = 0,
+        query_source: str | None = None,
+        tell: Callable[[str], object] = _log.debug,
+    ) -> TuningCurve:
+        """Measure recall and cost of many settings against exact search, publish the curve, and use it from now on.
+
+        queries: such as users ask, some hundred of them; None takes `sample` passages of the index in their place.
+        recall: where the curve is to be finest; k: for which number of hits, the only one that the curve speaks of.
+        query_source: what the record calls the queries; tell: gets a line for each step.
+        The curve becomes a new version of the index, with the same content. Raises IndexLockedError while somebody
+        writes, IndexChangedError where the index has changed since it was opened, InputError as `search` does.
+        """
+        _check_recall(recall)
+        defaults = _checked_settings(k, None, None, None)
+        check_tunable(self._path, self._snapshot.manifest)  # again when it is published, but now it costs no work
+        chosen = self._given(queries, query_source) if queries is not None else self._passages(sample, seed)
+        points = measure(self._tuned(), chosen, int(k), float(recall), defaults, tell)
+        curve = TuningCurve(
+            k=int(k),
+            stage=self._stage_name,
+            query_source=short_text(chosen.source),
+            queries=len(chosen.vectors),
+            version=self.version,
+            content=self._snapshot.manifest.content,
+            created=creation_time(),
+            machine=short_text(machine_name()),
+            backend=self.backend,
+            threads=getattr(self._backend, "threads", None),
+            asked_recall=float(recall),
+            points=points,
+        )
+        publish_tuning(self._path, curve)
+        self._tuning = self._tuning.with_curve(curve)
+        return curve
+
+    def _given(self, queries: Sequence[Query], source: str | None) -> TuningQueries:
+        if not isinstance(queries, (list, tuple)) or not queries:
+            raise InputError("tune takes a list of queries, at least one; or None for passages of the index")
+        encoded = self._encoded(queries)
+        kind = "texts" if isinstance(queries[0], str) else "vectors"
+        return TuningQueries(encoded, source or f"{len(queries):,} given {kind}")
+
+    def _passages(self, sample: int, seed: int) -> TuningQueries:
+        def decode(document: int) -> Float32Array:
+            segment, row = self._lookup.place(document)
+            return self._codec.unrotate(decode_document(self._codec, self._backend, segment, row))
+
+        if sample < 1 or seed < 0:
+            raise InputError(f"sample is {sample} and seed {seed}; expected a sample of at least 1 and a seed from 0")
+        return passages_as_queries(decode, token_counts(self._snapshot.segments), self._allowed(), sample, seed)
+
+    def _tuned(self) -> Tuned:
+        """What tuning measures: the parts of this searcher."""
+        finding = Finding(
+            self._backend,
+            self._store,
+            self._codec.arrays,
+            self._stage,
+            self._mask,
+            token_counts(self._snapshot.segments),
+            posting_lengths(self._snapshot.segments, len(self._codec.arrays.centroids)),
+        )
+
+        def numbers(queries: QueryVectors, k: int, settings: CandidateSettings | None) -> list[Int64Array]:
+            k = self._bounded(k)
+            ranked = self._ranked_in_blocks(queries, k, settings or _ALL, None, settings is None)
+            return [self._lookup.best(ranking.documents, ranking.scores, k) for ranking, _ in ranked]
+
+        def hits(queries: QueryVectors, k: int, settings: CandidateSettings | None) -> list[Hits]:
+            return self._search_encoded(queries, k, _Plan(settings or _ALL, settings is None, None), by_parent=False)
+
+        return Tuned(finding, numbers, hits, partial(self._codec.rotate, backend=self._backend), self._allowed())
 
     def explain(self, query: Query, document_id: str) -> Explanation:
         """Which query token matched which token of a document; the parts add up to its score.
@@ -315,6 +471,20 @@ class Searcher:
         self.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to answer. recall: what these settings were measured to find; None: not measured, or exact."""
+
+    settings: CandidateSettings
+    exact: bool
+    recall: float | None
+
+
+def _check_recall(recall: object) -> None:
+    if isinstance(recall, bool) or not isinstance(recall, (int, float, np.number)) or not 0 < recall <= 1:
+        raise InputError(f"recall is {recall!r}; it must be a number above 0 and at most 1")
+
+
 def _checked_settings(k: int, by: object, probes: int | None, candidates: int | None) -> CandidateSettings:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise InputError(f"k is {k!r}; it must be a whole number of at least 1")
@@ -325,13 +495,3 @@ def _checked_settings(k: int, by: object, probes: int | None, candidates: int | 
             raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1")
     wanted = candidates if candidates is not None else max(DEFAULT_CANDIDATES, CANDIDATES_PER_HIT * int(k))
     return CandidateSettings(min(probes or DEFAULT_PROBES, _MOST), min(int(wanted), _MOST))
-
-
-def _blocks(offsets: Int64Array, most_queries: int) -> Iterator[tuple[int, int]]:
-    """Ranges of at most `most_queries` queries, of at most _TOKENS_AT_ONCE tokens together; a longer query is alone."""
-    first, queries = 0, len(offsets) - 1
-    while first < queries:
-        last = int(np.searchsorted(offsets, offsets[first] + _TOKENS_AT_ONCE, side="right")) - 1
-        last = min(max(last, first + 1), first + most_queries, queries)
-        yield first, last
-        first = last

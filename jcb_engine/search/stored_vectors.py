@@ -11,7 +11,7 @@ from jcb_engine.codec import ResidualCodec
 from jcb_engine.errors import CorruptIndexError, IndexTooNewError
 from jcb_engine.kernels import Backend, SegmentArrays
 from jcb_engine.storage import Segment, Snapshot
-from jcb_engine.types import Float32Array, Uint8Array, Uint32Array
+from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
 
 
 def load_codec(snapshot: Snapshot) -> ResidualCodec:
@@ -54,6 +54,17 @@ def decode_document(codec: ResidualCodec, backend: Backend, segment: Segment, ro
         np.ascontiguousarray(segment.array("norms")[tokens]),
         codec.arrays,
     )
+
+
+def token_counts(segments: Sequence[Segment]) -> Int64Array:
+    """[N] tokens of each document of the store."""
+    return np.concatenate([np.zeros(0, np.int64), *(np.diff(segment.array("doc_offsets")) for segment in segments)])
+
+
+def posting_lengths(segments: Sequence[Segment], centroids: int) -> Int64Array:
+    """[K] documents in the postings of each centroid, over all segments."""
+    lengths = [np.diff(segment.array("posting_offsets")) for segment in segments]
+    return np.asarray(np.sum([np.zeros(centroids, np.int64), *lengths], axis=0), dtype=np.int64)
 
 
 def parent_groups(segments: Sequence[Segment]) -> Uint32Array:

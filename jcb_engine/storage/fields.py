@@ -35,15 +35,21 @@ class Field:
             raise self.problem(f"has no {name}")
         return Field(members[name], self.file, path)
 
+    def has(self, name: str) -> bool:
+        """Whether an object has a member that may be left out."""
+        return name in self._object()
+
     def items(self) -> Iterator[tuple[str, Field]]:
         """All members of an object."""
         for name, value in self._object().items():
             yield name, Field(value, self.file, f"{self.path}[{self._show(name)}]")
 
-    def elements(self) -> Iterator[Field]:
-        """All elements of a list."""
+    def elements(self, most: int = MAX_INTEGER) -> Iterator[Field]:
+        """All elements of a list of at most `most`."""
         if not isinstance(self.value, list):
             raise self.problem(f"is {self._show(self.value)}; expected a list")
+        if len(self.value) > most:
+            raise self.problem(f"has {len(self.value):,} elements; at most {most:,} are allowed")
         for position, value in enumerate(self.value):
             yield Field(value, self.file, f"{self.path}[{position}]")
 
@@ -51,6 +57,11 @@ class Field:
         if type(self.value) is not int or not lowest <= self.value <= highest:
             raise self.problem(f"is {self._show(self.value)}; expected a whole number from {lowest} to {highest}")
         return self.value
+
+    def number(self, lowest: float, highest: float) -> float:
+        if type(self.value) not in (int, float) or not lowest <= cast("float", self.value) <= highest:
+            raise self.problem(f"is {self._show(self.value)}; expected a number from {lowest:g} to {highest:g}")
+        return float(cast("float", self.value))
 
     def string(self, pattern: re.Pattern[str]) -> str:
         if not isinstance(self.value, str) or not pattern.fullmatch(self.value):

@@ -7,12 +7,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from jcb_engine.storage.snapshot import Snapshot
+from jcb_engine.storage.tuning import TuningCurve
 from jcb_engine.types import JsonValue
 
 # Arrays of a segment by what they are for. A token's vector is its code, its centroid and its two scalars.
 _VECTOR_FILES = ("codes", "centroid_ids", "sigmas", "norms")
 _POSTING_FILES = ("posting_offsets", "posting_documents")
 _OFFSET_FILES = ("doc_offsets", "parents")
+
+
+@dataclass(frozen=True, slots=True)
+class CurveInfo:
+    """A curve of recall against cost, and whether it was measured on what this version holds."""
+
+    is_current: bool
+    curve: TuningCurve
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,7 @@ class IndexInfo:
     encoder: Mapping[str, JsonValue] | None
     bytes: Mapping[str, int]
     bytes_per_token: Mapping[str, float]
+    tuning: tuple[CurveInfo, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,6 +72,7 @@ def describe_index(snapshot: Snapshot, path: str) -> IndexInfo:
         encoder=manifest.encoder,
         bytes=sizes,
         bytes_per_token={name: size / max(1, tokens) for name, size in sizes.items()},
+        tuning=tuple(CurveInfo(curve.content == manifest.content, curve) for curve in manifest.tuning),
     )
 
 

@@ -12,6 +12,7 @@ File: 32 hex digits, the xxh3-128 of everything after the first newline; newline
     codecs              {id: {files: {name: {size, xxh3_128}}, properties: {opaque}}}
     segments            [{id, codec, documents, tokens, statistics: {opaque}, files: {name: {size, xxh3_128}},
                           tombstones: null or {name, size, xxh3_128}}]
+    tuning              curves of recall against cost (tuning.py); left out while nothing has been measured
 
 File names are plain names inside codec/<id>/, segments/<id>/ and tombstones/. A reader of this version refuses fields
 that it does not know; a newer format names the oldest reader that may pass over its additions.
@@ -31,6 +32,7 @@ from jcb_engine.errors import CorruptIndexError, IndexTooNewError, IndexTooOldEr
 from jcb_engine.storage.checksum import FileRecord, canonical_json, hash_bytes
 from jcb_engine.storage.fields import Field
 from jcb_engine.storage.layout import CONTENT_ID, TOMBSTONE_NAME
+from jcb_engine.storage.tuning import TuningCurve, read_tuning, tuning_json
 from jcb_engine.types import JsonValue
 
 FORMAT_VERSION = 0
@@ -83,6 +85,16 @@ class Manifest:
     segments: tuple[SegmentRecord, ...]
     format_version: int = FORMAT_VERSION
     min_reader_version: int = FORMAT_VERSION
+    tuning: tuple[TuningCurve, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """32 hex digits that stand for what a search goes over: codecs, segments in their order, deleted rows."""
+        segments: list[JsonValue] = [
+            [segment.id, None if segment.tombstones is None else segment.tombstones.file.xxh3_128]
+            for segment in self.segments
+        ]
+        return hash_bytes(canonical_json({"codecs": sorted(self.codecs), "segments": segments}))
 
     def to_bytes(self) -> bytes:
         """The file. InputError when an opaque part is not JSON or the whole is too large to be read again."""
@@ -115,6 +127,7 @@ class Manifest:
             segments=segments,
             format_version=format_version,
             min_reader_version=root.member("min_reader_version").integer(0),
+            tuning=read_tuning(root.member("tuning")) if root.has("tuning") else (),
         )
 
 
@@ -129,6 +142,7 @@ _MANIFEST_FIELDS = frozenset(
         "settings",
         "codecs",
         "segments",
+        "tuning",
     ]
 )
 _CODEC_FIELDS = frozenset(["files", "properties"])
@@ -168,6 +182,7 @@ def _manifest_json(manifest: Manifest) -> JsonValue:
             for key, codec in manifest.codecs.items()
         },
         "segments": [_segment_json(segment) for segment in manifest.segments],
+        **({"tuning": tuning_json(manifest.tuning)} if manifest.tuning else {}),
     }
 
 

@@ -5,11 +5,23 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from jcb_engine import __version__
-from jcb_engine.errors import IndexExistsError, IndexNotFoundError, InputError, JcbError, NotAnIndexError, StorageError
+from jcb_engine.errors import (
+    CorruptIndexError,
+    IndexChangedError,
+    IndexExistsError,
+    IndexNotFoundError,
+    IndexTooNewError,
+    IndexTooOldError,
+    InputError,
+    JcbError,
+    NotAnIndexError,
+    StorageError,
+)
 from jcb_engine.storage.arrays import map_array
 from jcb_engine.storage.codec import write_codec
 from jcb_engine.storage.collect import collect, collect_staging, remove_tree
@@ -26,10 +38,11 @@ from jcb_engine.storage.layout import (
     segment_path,
 )
 from jcb_engine.storage.lock import WriterLock
-from jcb_engine.storage.manifest import CodecRecord, Manifest, SegmentRecord, creation_time
+from jcb_engine.storage.manifest import FORMAT_VERSION, CodecRecord, Manifest, SegmentRecord, creation_time
 from jcb_engine.storage.publish import OutcomeUnknownError, StagedFolder, publish
 from jcb_engine.storage.segment_writer import SegmentWriter
-from jcb_engine.storage.versions import index_names
+from jcb_engine.storage.tuning import TuningCurve, curves_with
+from jcb_engine.storage.versions import index_names, newest_version, read_manifest
 from jcb_engine.types import AnyArray, JsonValue
 
 _log = logging.getLogger(__name__)
@@ -103,6 +116,7 @@ class Transaction:
         self._check_open()
         segments = self._sealed_segments()
         manifest = Manifest(
+            tuning=_tuning_before(self._files),
             version=max(manifest_versions(index_names(self._files)), default=0) + 1,
             created=creation_time(),
             writer=f"jcb-engine {__version__}",
@@ -111,9 +125,45 @@ class Transaction:
             codecs=dict(self._codecs),
             segments=tuple(segments),
         )
+        return self._publish(manifest, self._staged_folders(segments))
+
+    def commit_tuning(self, curve: TuningCurve) -> int:
+        """Publish the newest version once more, with a curve that was measured on its content; the transaction is over.
+
+        Raises IndexChangedError where another content was committed since, and as `commit`. Nothing else that was
+        staged is published.
+        """
+        self._check_open()
+        newest = self.unchanged(curve.version, curve.content)
+        manifest = replace(
+            newest,
+            version=newest.version + 1,
+            created=creation_time(),
+            writer=f"jcb-engine {__version__}",
+            tuning=curves_with(newest.tuning, curve),
+        )
+        return self._publish(manifest, [])
+
+    def unchanged(self, version: int, content: str) -> Manifest:
+        """The newest manifest. Raises IndexChangedError unless its content is that of `version`."""
+        newest = read_manifest(self._files, newest_version(self._files))
+        root = self._files.real_path("")
+        if newest.content != content:
+            raise IndexChangedError(
+                f"{root} has changed: version {version} was opened to be tuned, version {newest.version} holds "
+                "something else; nothing was published: open it again and tune that"
+            )
+        if newest.format_version > FORMAT_VERSION:
+            raise IndexTooNewError(
+                f"{root} has format {newest.format_version}, which this version of jcb-engine reads but cannot write: "
+                "install a newer jcb-engine"
+            )
+        return newest
+
+    def _publish(self, manifest: Manifest, folders: list[StagedFolder]) -> int:
         manifest.to_bytes()  # what cannot be written is refused before anything is moved
         try:
-            publish(self._files, self._staging, self._staged_folders(segments), manifest)
+            publish(self._files, self._staging, folders, manifest)
         except OutcomeUnknownError:
             self._end(collect_files=False)
             raise
@@ -182,6 +232,18 @@ class Transaction:
             StagedFolder(writer.folder, segment_path(record.id), record.files)
             for writer, record in zip(self._segments, segments, strict=True)
         ]
+
+
+def _tuning_before(files: Files) -> tuple[TuningCurve, ...]:
+    """The curves of the version before, which know what content they belong to; none where it cannot be read."""
+    versions = manifest_versions(index_names(files))
+    if not versions:
+        return ()
+    try:
+        return read_manifest(files, versions[-1]).tuning
+    except (CorruptIndexError, IndexTooOldError, IndexTooNewError) as error:
+        _log.warning("what was tuned before is not kept: %s", error)
+        return ()
 
 
 def _collect(files: Files) -> None:

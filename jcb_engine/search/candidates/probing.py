@@ -35,6 +35,10 @@ class CentroidProbing:
         )
         return pool
 
+    def probed_centroids(self, queries: Float32Array, table: CentroidTable, settings: CandidateSettings) -> Int64Array:
+        """Ids [Q, probes] of the centroids whose postings `find` reads."""
+        return self._probe(queries, table, min(settings.probes, self._centroid_count))[0]
+
     def _probe(
         self, queries: Float32Array, table: CentroidTable, count: int
     ) -> tuple[Int64Array, Float32Array, Float32Array]:

@@ -11,10 +11,14 @@ from jcb_engine.types import Float32Array, Int64Array, Uint8Array
 
 @dataclass(frozen=True, slots=True)
 class CandidateSettings:
-    """How wide to look: centroids probed per query token, and documents scored per query."""
+    """How wide to look: centroids probed per query token, and documents scored per query.
+
+    margin: the adaptive stop (stopping.py), in units of score per query token; None scores all the documents.
+    """
 
     probes: int
     documents: int
+    margin: float | None = None
 
     @property
     def pool(self) -> int:
