@@ -28,6 +28,10 @@ _Exact = Annotated[bool, typer.Option("--exact", help="Score every document; slo
 _Model = Annotated[str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")]
 _Backend = Annotated[str | None, typer.Option(metavar="cpu|reference", help="Kernels; the best here if left out.")]
 _Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")]
+_Candidates = Annotated[
+    str | None,
+    typer.Option(metavar="centroids|muvera", help="How documents are found; what the index was built for if left out."),
+]
 
 
 @app.callback()
@@ -51,6 +55,7 @@ def _query(
     model: _Model = None,
     backend: _Backend = None,
     threads: _Threads = None,
+    candidates: _Candidates = None,
 ) -> None:
     """Print the best documents for a question."""
     _check_k(k)
@@ -60,7 +65,7 @@ def _query(
 
     from jcb_engine.cli.query import QueryRequest, query
 
-    opening = _opening(index, model, backend, threads)
+    opening = _opening(index, model, backend, threads, candidates)
     query(QueryRequest(opening, text, k, exact, explain, by == "parent", as_json))
 
 
@@ -88,6 +93,7 @@ def _batch(
     model: _Model = None,
     backend: _Backend = None,
     threads: _Threads = None,
+    candidates: _Candidates = None,
 ) -> None:
     """Write a TREC run: query id, Q0, document id, rank, score, tag.
 
@@ -98,7 +104,7 @@ def _batch(
 
     from jcb_engine.cli.batch import BatchRequest, batch
 
-    opening = _opening(index, model, backend, threads)
+    opening = _opening(index, model, backend, threads, candidates)
     batch(BatchRequest(opening, queries, k, output, tag, format_name, exact))
 
 
@@ -119,12 +125,14 @@ def _check_k(k: int) -> None:
         raise InputError(f"-k is {k}; it must be at least 1")
 
 
-def _opening(index: Path, model: str | None, backend: str | None, threads: int | None) -> Opening:
+def _opening(
+    index: Path, model: str | None, backend: str | None, threads: int | None, candidates: str | None
+) -> Opening:
     if threads is not None and threads < 1:
         raise InputError(f"--threads is {threads}; it must be at least 1, or left out for all processors")
     from jcb_engine.cli.opening import Opening
 
-    return Opening(index, model, backend, threads)
+    return Opening(index, model, backend, threads, candidates)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

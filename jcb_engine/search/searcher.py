@@ -14,7 +14,7 @@ import numpy as np
 from jcb_engine.encoder import Encoder, EncoderRecord, Token
 from jcb_engine.errors import EncoderMismatchError, InputError
 from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, select
-from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
+from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing, MuveraStage
 from jcb_engine.search.explain import Explanation, explain_match
 from jcb_engine.search.lookup import DocumentLookup
 from jcb_engine.search.narrowing import Narrowing
@@ -42,12 +42,19 @@ _TOKENS_AT_ONCE = 1_024  # query tokens of a batch that are scored in one call: 
 class Searcher:
     """A snapshot: it keeps answering from the version it opened, whatever is committed later."""
 
-    def __init__(self, snapshot: Snapshot, path: str, backend: Backend, encoder: EncoderSource | None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        path: str,
+        backend: Backend,
+        encoder: EncoderSource | None,
+        candidates: str | None = None,
+    ) -> None:
         self._snapshot, self._path, self._backend = snapshot, path, backend
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
-        factory = str(snapshot.manifest.settings.get("faiss_factory", "Flat"))
-        self._stage: CandidateStage = CentroidProbing(backend, self._store, self._codec.arrays, factory)
+        self._candidates = _first_stage(snapshot, candidates)
+        self._stage = self._new_stage()
         self._narrowing = Narrowing(backend, self._store, self._codec.arrays)
         self._lookup = DocumentLookup(snapshot.segments)
         self._mask = deleted_mask(snapshot.segments)
@@ -67,20 +74,29 @@ class Searcher:
         encoder: EncoderSource | None = None,
         backend: str | None = None,
         threads: int | None = None,
+        candidates: str | None = None,
     ) -> Searcher:
         """Open the newest version of the index at `path`.
 
         encoder: for text queries where the index does not say how to load one (vectors of one's own, an encoder
             object): what `Encoder` takes, or an Encoder. It must be the one the index was made with.
         backend: "cpu" or "reference"; None takes the best here. threads: of the native kernels; None for all.
+        candidates: how documents worth scoring are found: "centroids", "muvera", or None for what the index was built for.
         Raises IndexNotFoundError, NotAnIndexError, CorruptIndexError, EncoderMismatchError.
         """
         snapshot = Snapshot.open(path)
         try:
-            return cls(snapshot, str(path), select(backend, threads), encoder)
+            return cls(snapshot, str(path), select(backend, threads), encoder, candidates)
         except BaseException:
             snapshot.close()
             raise
+
+    def _new_stage(self) -> CandidateStage:
+        settings = self._snapshot.manifest.settings
+        if self._candidates == "muvera":
+            return MuveraStage(self._backend, self._snapshot.segments, settings.get("muvera"), self.dim)
+        factory = str(settings.get("faiss_factory", "Flat"))
+        return CentroidProbing(self._backend, self._store, self._codec.arrays, factory)
 
     @cached_property
     def _parent_groups(self) -> Uint32Array:
@@ -136,6 +152,10 @@ class Searcher:
     ) -> list[Hits]:
         """`search` for many queries, scored together; the answers are the same."""
         settings = _checked_settings(k, by, probes, candidates)
+        if probes is not None and self._candidates == "muvera":
+            raise InputError(
+                "probes are of centroids, and candidates are found by MUVERA's encodings here: leave it out"
+            )
         if not isinstance(queries, (list, tuple)):
             raise InputError(f"search_batch takes a list of queries, not {type(queries).__name__}; or use search")
         for number, query in enumerate(queries):
@@ -313,6 +333,12 @@ class Searcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _first_stage(snapshot: Snapshot, asked: str | None) -> str:
+    if asked not in (None, "centroids", "muvera"):
+        raise InputError(f"candidates is {asked!r}; it must be 'centroids', 'muvera' or left out")
+    return asked or ("muvera" if snapshot.manifest.settings.get("muvera") is not None else "centroids")
 
 
 def _checked_settings(k: int, by: object, probes: int | None, candidates: int | None) -> CandidateSettings:

@@ -55,13 +55,13 @@ class FaissSearch:
         self._index: Any = centroid_index(centroids, factory)
 
     def best(self, queries: Float32Array, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
-        with _threads_for(len(queries)):
+        with threads_for(len(queries)):
             scores, ids = self._index.search(queries, count)
         return np.asarray(ids, dtype=np.int64), np.asarray(scores, dtype=np.float32)
 
 
 @contextmanager
-def _threads_for(query_tokens: int) -> Iterator[None]:
+def threads_for(query_tokens: int) -> Iterator[None]:
     """Let a single query run on the calling thread: it takes about a millisecond, and waking FAISS's OpenMP threads for
     it costs as much, or ten times that on a busy machine, where they spin for a processor.
     """
