@@ -51,8 +51,8 @@ class FixedDimensionalEncoding:
         _check("seed", self.seed, 0, 2**63 - 1)
         if self._values > MOST_VALUES:
             raise InputError(
-                f"{self.repetitions} repetitions of 2^{self.simhash_bits} cells of {self.projection_dim} dimensions are "
-                f"{self._values:,} values per document; at most {MOST_VALUES:,}: lower one of them"
+                f"{self.repetitions} repetitions of 2^{self.simhash_bits} cells of {self.projection_dim} dimensions "
+                f"are {self._values:,} values per document; at most {MOST_VALUES:,}: lower one of them"
             )
         if self.final_dim is not None:
             _check("final_dim", self.final_dim, 1, self._values)
@@ -65,7 +65,7 @@ class FixedDimensionalEncoding:
     @property
     def cells(self) -> int:
         """In one repetition."""
-        return 2**self.simhash_bits
+        return 1 << self.simhash_bits
 
     @property
     def _values(self) -> int:
@@ -120,7 +120,7 @@ class FixedDimensionalEncoding:
         self, products: Float32Array, text_of_token: Int64Array, texts: int, is_query: bool
     ) -> Float32Array:
         """Products [T, r, bits + P] of r repetitions -> [N * r * cells, P]."""
-        tokens, repetitions, _ = products.shape
+        repetitions = products.shape[1]
         bits = products[..., : self.simhash_bits] > 0
         projected = np.ascontiguousarray(products[..., self.simhash_bits :]).reshape(-1, self.projection_dim)
         cell = bits @ (1 << np.arange(self.simhash_bits))  # [T, r]
@@ -189,7 +189,7 @@ class FixedDimensionalEncoding:
         if self.projection_dim == self.dim:
             return np.eye(self.dim, dtype=np.float32)
         signs = bits.random_raw(self.projection_dim * self.dim).reshape(-1, self.dim) >> np.uint64(63)
-        return (2 * signs.astype(np.float32) - 1) / np.sqrt(np.float32(self.projection_dim))
+        return np.asarray((2 * signs.astype(np.float32) - 1) / np.sqrt(self.projection_dim), dtype=np.float32)
 
     @cached_property
     def _sketch(self) -> tuple[Int64Array, Int64Array, Int64Array, Float32Array]:

@@ -81,7 +81,7 @@ class Searcher:
         encoder: for text queries where the index does not say how to load one (vectors of one's own, an encoder
             object): what `Encoder` takes, or an Encoder. It must be the one the index was made with.
         backend: "cpu" or "reference"; None takes the best here. threads: of the native kernels; None for all.
-        candidates: how documents worth scoring are found: "centroids", "muvera", or None for what the index was built for.
+        candidates: how documents worth scoring are found: "centroids", "muvera", or None: as the index says.
         Raises IndexNotFoundError, NotAnIndexError, CorruptIndexError, EncoderMismatchError.
         """
         snapshot = Snapshot.open(path)
