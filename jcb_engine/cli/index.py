@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from jcb_engine.cli.numbers import parse_bytes
 from jcb_engine.cli.running import run
 from jcb_engine.cli.version import Version
 from jcb_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from jcb_engine.indexing import MuveraOptions
 
 PYTHON_DOCS = "python-docs"
 
@@ -84,6 +87,10 @@ def _build(
     centroids: Annotated[
         int | None, typer.Option(metavar="K", help="Number of centroids; grows with the corpus if left out.")
     ] = None,
+    first_stage: Annotated[
+        str | None,
+        typer.Option(metavar="centroids|muvera", help="How a search will find documents.  [default: centroids]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the sample and the training.  [default: 0]")] = None,
     max_ram: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Bounds the training sample, such as 512MB.  [default: 2GiB]")
@@ -124,6 +131,7 @@ def _build(
         "nbits": nbits,
         "centroids": centroids,
         "seed": seed,
+        "muvera": _muvera(first_stage),
         "max_ram_bytes": None if max_ram is None else parse_bytes(max_ram),
         "on_duplicate": on_duplicate,
         "overwrite": overwrite,
@@ -151,6 +159,16 @@ def _build(
             quiet=quiet,
         )
     )
+
+
+def _muvera(first_stage: str | None) -> MuveraOptions | None:
+    if first_stage in (None, "centroids"):
+        return None
+    if first_stage != "muvera":
+        raise InputError(f"--first-stage is '{first_stage}'; it can be centroids or muvera")
+    from jcb_engine.indexing import MuveraOptions
+
+    return MuveraOptions()
 
 
 def _source_and_index(source: str | None, index: str | None, format_name: str | None) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from jcb_engine.types import JsonValue
 _PARTS = {
     "vectors": "codes, centroid ids, scalars",
     "postings": "which documents a centroid touches",
+    "encodings": "one vector per document (MUVERA)",
     "offsets": "where documents begin, parents",
     "documents": "ids, titles, texts, metadata",
     "codec": "centroids, rotation, levels",
@@ -47,6 +48,8 @@ def _lines(index: IndexInfo) -> list[str]:
         f"  {'part':<10} {'size':>10} {'per token':>13}",
     ]
     for part, meaning in _PARTS.items():
+        if part == "encodings" and index.muvera is None:
+            continue
         size, per_token = index.bytes[part], index.bytes_per_token[part]
         lines.append(f"  {part:<10} {bytes_text(size):>10} {per_token:>7.2f} bytes  {meaning}".rstrip())
     return lines

@@ -24,6 +24,7 @@ class Opening:
     model: str | None
     backend: str | None
     threads: int | None
+    first_stage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Opened:
 def opened(opening: Opening) -> Opened:
     """Open the index and load its encoder. Raises the errors of opening before anything heavy is imported."""
     with Snapshot.open(opening.path) as snapshot:
-        needs_faiss = snapshot.manifest.settings.get("faiss_factory", "Flat") != "Flat"
+        settings = snapshot.manifest.settings
+        needs_faiss = settings.get("faiss_factory", "Flat") != "Flat" or settings.get("muvera") is not None
     from jcb_engine.search import Searcher
 
     # What loading would import on the way: imported before, so that the timings tell the two apart.
@@ -47,6 +49,12 @@ def opened(opening: Opening) -> Opened:
         with suppress(ImportError):
             import_module(module)
     imported = perf_counter()
-    searcher = Searcher.open(opening.path, encoder=opening.model, backend=opening.backend, threads=opening.threads)
+    searcher = Searcher.open(
+        opening.path,
+        encoder=opening.model,
+        backend=opening.backend,
+        threads=opening.threads,
+        first_stage=opening.first_stage,
+    )
     searcher.encoder()
     return Opened(searcher, imported - STARTED, perf_counter() - imported)

@@ -35,6 +35,10 @@ _Recall = Annotated[
 _Model = Annotated[str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")]
 _Backend = Annotated[str | None, typer.Option(metavar="cpu|reference", help="Kernels; the best here if left out.")]
 _Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")]
+_FirstStage = Annotated[
+    str | None,
+    typer.Option(metavar="centroids|muvera", help="How documents are found; what the index was built for if left out."),
+]
 
 
 @app.callback()
@@ -59,6 +63,7 @@ def _query(
     model: _Model = None,
     backend: _Backend = None,
     threads: _Threads = None,
+    first_stage: _FirstStage = None,
 ) -> None:
     """Print the best documents for a question."""
     _check_k(k)
@@ -69,7 +74,7 @@ def _query(
 
     from jcb_engine.cli.query import QueryRequest, query
 
-    opening = _opening(index, model, backend, threads)
+    opening = _opening(index, model, backend, threads, first_stage)
     query(QueryRequest(opening, text, k, exact, explain, by == "parent", as_json, recall))
 
 
@@ -98,6 +103,7 @@ def _batch(
     model: _Model = None,
     backend: _Backend = None,
     threads: _Threads = None,
+    first_stage: _FirstStage = None,
 ) -> None:
     """Write a TREC run: query id, Q0, document id, rank, score, tag.
 
@@ -109,7 +115,7 @@ def _batch(
 
     from jcb_engine.cli.batch import BatchRequest, batch
 
-    opening = _opening(index, model, backend, threads)
+    opening = _opening(index, model, backend, threads, first_stage)
     batch(BatchRequest(opening, queries, k, output, tag, format_name, exact, recall))
 
 
@@ -139,12 +145,14 @@ def _check_recall(recall: float | None, exact: bool) -> None:
         raise InputError("--exact finds all there is to find: leave out --recall, or --exact")
 
 
-def _opening(index: Path, model: str | None, backend: str | None, threads: int | None) -> Opening:
+def _opening(
+    index: Path, model: str | None, backend: str | None, threads: int | None, first_stage: str | None
+) -> Opening:
     if threads is not None and threads < 1:
         raise InputError(f"--threads is {threads}; it must be at least 1, or left out for all processors")
     from jcb_engine.cli.opening import Opening
 
-    return Opening(index, model, backend, threads)
+    return Opening(index, model, backend, threads, first_stage)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

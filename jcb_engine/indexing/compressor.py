@@ -9,19 +9,29 @@ from typing import Self
 import numpy as np
 
 from jcb_engine.codec import ResidualCodec
+from jcb_engine.codec.fde import FixedDimensionalEncoding
+from jcb_engine.codec.residual import LARGEST_HALF
 from jcb_engine.indexing.postings import count_postings, fill_postings
 from jcb_engine.indexing.scratch import ScratchFile, allocate_scratch, map_scratch
 from jcb_engine.kernels import Backend
-from jcb_engine.storage import SegmentWriter
+from jcb_engine.storage import ArrayWriter, SegmentWriter
 from jcb_engine.types import AnyArray, JsonValue, RaggedEmbeddings
 
+_ENCODED_VALUES_AT_ONCE = 2**23  # 32 MB in float32
 _SMALL_IDS = 65_536  # up to this many centroids, ids take two bytes
 
 
 class SegmentCompressor:
     """Appends compressed documents to a segment that is being written. Memory is bounded by one chunk."""
 
-    def __init__(self, segment: SegmentWriter, codec: ResidualCodec, backend: Backend, scratch: Path) -> None:
+    def __init__(
+        self,
+        segment: SegmentWriter,
+        codec: ResidualCodec,
+        backend: Backend,
+        scratch: Path,
+        encoding: FixedDimensionalEncoding | None = None,
+    ) -> None:
         self._segment, self._codec, self._backend, self._scratch = segment, codec, backend, scratch
         ids_dtype = np.uint16 if len(codec.arrays.centroids) <= _SMALL_IDS else np.uint32
         code_columns = codec.dim if codec.is_raw else codec.arrays.code_bytes
@@ -34,7 +44,17 @@ class SegmentCompressor:
         self._ids_dtype = np.dtype(ids_dtype)
         self._stored_ids = segment.array("centroid_ids", ids_dtype)
         self._raw_ids = ScratchFile(scratch / "raw-centroid-ids") if codec.is_raw else None
-        self._arrays = (self._doc_offsets, self._codes, self._sigmas, self._norms, self._stored_ids)
+        self._arrays: tuple[ArrayWriter, ...] = (
+            self._doc_offsets,
+            self._codes,
+            self._sigmas,
+            self._norms,
+            self._stored_ids,
+        )
+        self._encoding = encoding
+        if encoding is not None:
+            self._encodings = segment.array("encodings", np.float16, columns=encoding.output_dim)
+            self._arrays += (self._encodings,)
         self._tokens = 0
         self._documents = 0
         self._documents_with_vectors = 0
@@ -67,10 +87,23 @@ class SegmentCompressor:
             self._norms.append(tokens.norms)
             self._max_sigma = max(self._max_sigma, float(tokens.sigmas.max(initial=0)))
             self._max_norm = max(self._max_norm, float(tokens.norms.max(initial=0)))
+        if self._encoding is not None:
+            self._append_encodings(self._encoding, embeddings)
         self._doc_offsets.append(embeddings.offsets[1:] + self._tokens)
         self._tokens += len(embeddings.values)
         self._documents += len(embeddings)
         self._documents_with_vectors += int(np.count_nonzero(np.diff(embeddings.offsets)))
+
+    def _append_encodings(self, encoding: FixedDimensionalEncoding, embeddings: RaggedEmbeddings) -> None:
+        """A bounded number of documents at a time: they may be many and short."""
+        at_once = max(1, _ENCODED_VALUES_AT_ONCE // encoding.output_dim)
+        for first in range(0, len(embeddings), at_once):
+            offsets = embeddings.offsets[first : first + at_once + 1]
+            # in units of the corpus' own norms, as the codec has them; what fp16 cannot say is cut off at its largest
+            values = embeddings.values[offsets[0] : offsets[-1]] / np.float32(self._codec.arrays.norm_scale)
+            part = RaggedEmbeddings(self._codec.rotate(values, self._backend), offsets - offsets[0])
+            encoded = encoding.encode_documents(part, self._backend)
+            self._encodings.append(np.clip(encoded, -LARGEST_HALF, LARGEST_HALF).astype(np.float16))
 
     def seal(self, codec_id: str) -> dict[str, JsonValue]:
         """Write the postings and seal the segment. Returns its statistics."""

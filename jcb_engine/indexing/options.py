@@ -7,12 +7,34 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from jcb_engine.codec import BIT_WIDTHS
+from jcb_engine.codec.fde import FixedDimensionalEncoding
 from jcb_engine.errors import InputError
 
 OnDuplicate: TypeAlias = Literal["error", "skip", "last"]
 DEFAULT_NBITS = 4
 DEFAULT_MAX_RAM_BYTES = 2 * 1024**3
 _SMALLEST_RAM_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MuveraOptions:
+    """One vector per document beside its token vectors, to find candidates by (see codec/fde.py).
+
+    The defaults are 5,120 values, 10,240 bytes, per document; final_dim makes them fewer by a count sketch.
+    factory: how FAISS searches them: "Flat" compares all, any other factory string is trained when first searched.
+    """
+
+    repetitions: int = 20
+    simhash_bits: int = 4
+    projection_dim: int = 16
+    final_dim: int | None = None
+    factory: str = "Flat"
+
+    def encoding(self, dim: int, seed: int) -> FixedDimensionalEncoding:
+        """For token vectors of `dim` dimensions. Raises InputError where it cannot be."""
+        return FixedDimensionalEncoding(
+            dim, self.repetitions, self.simhash_bits, min(self.projection_dim, dim), self.final_dim, seed
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +48,7 @@ class IndexOptions:
         about 65,000 token vectors.
     faiss_factory: how the centroids near a query token are found: "Flat" compares all; any other factory string of
         FAISS names an index over the centroids, made anew whenever the index is opened.
+    muvera: None, or the encodings that the index holds as well and then finds candidates by.
     """
 
     nbits: int = DEFAULT_NBITS
@@ -33,6 +56,7 @@ class IndexOptions:
     seed: int = 0
     max_ram_bytes: int = DEFAULT_MAX_RAM_BYTES
     faiss_factory: str = "Flat"
+    muvera: MuveraOptions | None = None
 
     def __post_init__(self) -> None:
         _check_whole_numbers(self, ("nbits", "centroids", "seed", "max_ram_bytes"))

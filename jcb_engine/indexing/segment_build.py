@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jcb_engine.codec import ResidualCodec, default_centroid_count, train_codec
-from jcb_engine.codec.candidate_index import centroid_index
+from jcb_engine.codec.candidate_index import centroid_index, encoding_index
 from jcb_engine.codec.centroids import TOKENS_PER_CENTROID
 from jcb_engine.errors import InputError
 from jcb_engine.indexing.compressor import SegmentCompressor
@@ -52,9 +52,12 @@ def build_segment(
         codec_arrays, properties = codec.to_stored()
         codec_id = transaction.write_codec(codec_arrays, properties)
         progress.stage("compressing", source.documents)
-        with SegmentCompressor(segment, codec, backend, scratch) as compressor:
+        encoding = None if options.muvera is None else options.muvera.encoding(source.dim, options.seed)
+        with SegmentCompressor(segment, codec, backend, scratch, encoding) as compressor:
             _compress(source.chunks(rows, sample), compressor, progress)
             statistics = compressor.seal(codec_id)
+        if options.muvera is not None and options.muvera.factory != "Flat":
+            encoding_index([segment.map("encodings")], options.muvera.factory)  # refused here, not when it is searched
     finally:
         sample.abandon()
     with_vectors = statistics["documents_with_vectors"]

@@ -14,7 +14,7 @@ import numpy as np
 from jcb_engine.codec.candidate_index import check_factory
 from jcb_engine.encoder import Encoder
 from jcb_engine.errors import InputError
-from jcb_engine.indexing.options import DEFAULT_MAX_RAM_BYTES, DEFAULT_NBITS, IndexOptions
+from jcb_engine.indexing.options import DEFAULT_MAX_RAM_BYTES, DEFAULT_NBITS, IndexOptions, MuveraOptions
 from jcb_engine.indexing.parents import ParentRanks
 from jcb_engine.indexing.report import BuildProgress, BuildReport, SilentProgress
 from jcb_engine.indexing.segment_build import BuiltSegment, build_segment
@@ -23,7 +23,7 @@ from jcb_engine.indexing.spool import VectorSpool, check_vectors
 from jcb_engine.indexing.vector_stream import VectorBatch, VectorStream
 from jcb_engine.kernels import select
 from jcb_engine.storage import Transaction, check_target
-from jcb_engine.types import AnyArray, Document, EncoderSource
+from jcb_engine.types import AnyArray, Document, EncoderSource, JsonValue
 
 _STATES = {"failed": "an add of this writer failed half way", "closed": "this writer is closed"}
 _ANY_DIM = 64  # a dimension that every factory string takes, to check one before the dimension is known
@@ -64,6 +64,7 @@ class IndexWriter:
         seed: int = 0,
         max_ram_bytes: int = DEFAULT_MAX_RAM_BYTES,
         faiss_factory: str = "Flat",
+        muvera: MuveraOptions | None = None,
         overwrite: bool = False,
     ) -> IndexWriter:
         """Begin a new index at `path`.
@@ -74,7 +75,12 @@ class IndexWriter:
         The rest as in IndexOptions. Raises IndexExistsError where an index is there, unless `overwrite`.
         """
         options = IndexOptions(
-            nbits=nbits, centroids=centroids, seed=seed, max_ram_bytes=max_ram_bytes, faiss_factory=faiss_factory
+            nbits=nbits,
+            centroids=centroids,
+            seed=seed,
+            max_ram_bytes=max_ram_bytes,
+            faiss_factory=faiss_factory,
+            muvera=muvera,
         )
         return cls.with_options(path, encoder, dim, options, overwrite)
 
@@ -90,6 +96,9 @@ class IndexWriter:
         loaded = _loaded_encoder(encoder, dim)
         known_dim = loaded.dim if loaded is not None else dim
         check_factory(options.faiss_factory, known_dim or _ANY_DIM)
+        if options.muvera is not None:
+            encoding = options.muvera.encoding(known_dim or _ANY_DIM, options.seed)
+            check_factory(options.muvera.factory, encoding.output_dim)
         transaction = Transaction.begin(path, overwrite=overwrite)
         try:
             return cls(transaction, loaded, dim, options)
@@ -207,7 +216,10 @@ class IndexWriter:
         built = build_segment(self._transaction, self._segment, source, self._options, select(), self.progress)
         self.progress.stage("committing", None)
         record = None if self._encoder is None else self._encoder.record.to_json()
-        settings = {"faiss_factory": self._options.faiss_factory}
+        settings: dict[str, JsonValue] = {"faiss_factory": self._options.faiss_factory}
+        if (muvera := self._options.muvera) is not None:
+            encoding = muvera.encoding(source.dim, self._options.seed)
+            settings["muvera"] = {**encoding.to_json(), "factory": muvera.factory}
         version = self._transaction.commit(encoder=record, settings=settings)
         return self._report(source, built, version)
 

@@ -16,7 +16,7 @@ import numpy as np
 from jcb_engine.encoder import Encoder, EncoderRecord, Token
 from jcb_engine.errors import EncoderMismatchError, InputError
 from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, select
-from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
+from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing, MuveraStage
 from jcb_engine.search.explain import Explanation, explain_match
 from jcb_engine.search.lookup import DocumentLookup
 from jcb_engine.search.narrowing import Narrowing
@@ -32,7 +32,7 @@ from jcb_engine.search.stored_vectors import (
     segment_arrays,
     token_counts,
 )
-from jcb_engine.search.tuning.applied import AppliedTuning, settings_of, stage_name
+from jcb_engine.search.tuning.applied import AppliedTuning, settings_of
 from jcb_engine.search.tuning.queries import DEFAULT_SAMPLE, TuningQueries, passages_as_queries
 from jcb_engine.search.tuning.survey import Finding
 from jcb_engine.search.tuning.tune import Tuned, machine_name, measure
@@ -62,17 +62,22 @@ _SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 
 class Searcher:
     """A snapshot: it keeps answering from the version it opened, whatever is committed later."""
 
-    def __init__(self, snapshot: Snapshot, path: str, backend: Backend, encoder: EncoderSource | None) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        path: str,
+        backend: Backend,
+        encoder: EncoderSource | None,
+        first_stage: str | None = None,
+    ) -> None:
         self._snapshot, self._path, self._backend = snapshot, path, backend
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
-        factory = str(snapshot.manifest.settings.get("faiss_factory", "Flat"))
-        self._stage: CandidateStage = CentroidProbing(backend, self._store, self._codec.arrays, factory)
+        self._stage = self._new_stage(_first_stage(snapshot, first_stage))
         self._narrowing = Narrowing(backend, self._store, self._codec.arrays)
         self._lookup = DocumentLookup(snapshot.segments)
         self._mask = deleted_mask(snapshot.segments)
-        self._stage_name = stage_name(self._stage, factory)
-        self._tuning = AppliedTuning(snapshot.manifest.tuning, self._stage_name, snapshot.manifest.content)
+        self._tuning = AppliedTuning(snapshot.manifest.tuning, self._stage.name, snapshot.manifest.content)
         self._encoder: Encoder | None = None
         self._encoder_lock = Lock()
         record = snapshot.manifest.encoder
@@ -89,20 +94,29 @@ class Searcher:
         encoder: EncoderSource | None = None,
         backend: str | None = None,
         threads: int | None = None,
+        first_stage: str | None = None,
     ) -> Searcher:
         """Open the newest version of the index at `path`.
 
         encoder: for text queries where the index does not say how to load one (vectors of one's own, an encoder
             object): what `Encoder` takes, or an Encoder. It must be the one the index was made with.
         backend: "cpu" or "reference"; None takes the best here. threads: of the native kernels; None for all.
+        first_stage: how documents worth scoring are found: "centroids", "muvera", or None: as the index says.
         Raises IndexNotFoundError, NotAnIndexError, CorruptIndexError, EncoderMismatchError.
         """
         snapshot = Snapshot.open(path)
         try:
-            return cls(snapshot, str(path), select(backend, threads), encoder)
+            return cls(snapshot, str(path), select(backend, threads), encoder, first_stage)
         except BaseException:
             snapshot.close()
             raise
+
+    def _new_stage(self, name: str) -> CandidateStage:
+        settings = self._snapshot.manifest.settings
+        if name == "muvera":
+            return MuveraStage(self._backend, self._snapshot.segments, settings.get("muvera"), self.dim)
+        factory = str(settings.get("faiss_factory", "Flat"))
+        return CentroidProbing(self._backend, self._store, self._codec.arrays, factory)
 
     @cached_property
     def _parent_groups(self) -> Uint32Array:
@@ -192,6 +206,8 @@ class Searcher:
     ) -> _Plan:
         """What to do, and what was measured of it. Raises InputError on what cannot be, or cannot be promised."""
         settings = _checked_settings(k, by, probes, candidates)
+        if probes is not None and not isinstance(self._stage, CentroidProbing):
+            raise InputError(f"probes are of centroids, and the first stage here is {self._stage.name}: leave it out")
         if recall is None:
             return _Plan(settings, exact, None if by else self._tuning.recall_of(settings, int(k)))
         _check_recall(recall)
@@ -343,7 +359,7 @@ class Searcher:
         points = measure(self._tuned(), chosen, int(k), float(recall), defaults, tell)
         curve = TuningCurve(
             k=int(k),
-            stage=self._stage_name,
+            stage=self._stage.name,
             query_source=short_text(chosen.source),
             queries=len(chosen.vectors),
             version=self.version,
@@ -483,6 +499,12 @@ class _Plan:
 def _check_recall(recall: object) -> None:
     if isinstance(recall, bool) or not isinstance(recall, (int, float, np.number)) or not 0 < recall <= 1:
         raise InputError(f"recall is {recall!r}; it must be a number above 0 and at most 1")
+
+
+def _first_stage(snapshot: Snapshot, asked: str | None) -> str:
+    if asked not in (None, "centroids", "muvera"):
+        raise InputError(f"first_stage is {asked!r}; it must be 'centroids', 'muvera' or left out")
+    return asked or ("muvera" if snapshot.manifest.settings.get("muvera") is not None else "centroids")
 
 
 def _checked_settings(k: int, by: object, probes: int | None, candidates: int | None) -> CandidateSettings:

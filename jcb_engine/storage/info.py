@@ -14,6 +14,7 @@ from jcb_engine.types import JsonValue
 _VECTOR_FILES = ("codes", "centroid_ids", "sigmas", "norms")
 _POSTING_FILES = ("posting_offsets", "posting_documents")
 _OFFSET_FILES = ("doc_offsets", "parents")
+_ENCODING_FILES = ("encodings",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class IndexInfo:
     nbits: int
     centroids: int
     faiss_factory: str
+    muvera: Mapping[str, JsonValue] | None
     encoder: Mapping[str, JsonValue] | None
     bytes: Mapping[str, int]
     bytes_per_token: Mapping[str, float]
@@ -69,6 +71,7 @@ def describe_index(snapshot: Snapshot, path: str) -> IndexInfo:
         nbits=_whole(properties, "nbits"),
         centroids=len(codec.array("centroids")),
         faiss_factory=str(manifest.settings.get("faiss_factory", "Flat")),
+        muvera=_members(manifest.settings.get("muvera")),
         encoder=manifest.encoder,
         bytes=sizes,
         bytes_per_token={name: size / max(1, tokens) for name, size in sizes.items()},
@@ -77,7 +80,7 @@ def describe_index(snapshot: Snapshot, path: str) -> IndexInfo:
 
 
 def _sizes(snapshot: Snapshot) -> dict[str, int]:
-    sizes = {"vectors": 0, "postings": 0, "offsets": 0, "documents": 0, "codec": 0}
+    sizes = {"vectors": 0, "postings": 0, "encodings": 0, "offsets": 0, "documents": 0, "codec": 0}
     for segment in snapshot.segments:
         for name, size in segment.file_sizes().items():
             sizes[_part(name)] += size
@@ -92,7 +95,13 @@ def _part(file_name: str) -> str:
         return "vectors"
     if stem in _POSTING_FILES:
         return "postings"
+    if stem in _ENCODING_FILES:
+        return "encodings"
     return "offsets" if stem in _OFFSET_FILES else "documents"
+
+
+def _members(value: JsonValue) -> Mapping[str, JsonValue] | None:
+    return value if isinstance(value, Mapping) else None
 
 
 def _whole(values: Mapping[str, JsonValue], name: str) -> int:

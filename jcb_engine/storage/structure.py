@@ -9,6 +9,7 @@ Notation as in types.py: N documents, T tokens, K centroids, B code bytes per to
     posting_offsets    int64 [K + 1]      centroid c owns postings posting_offsets[c]:posting_offsets[c + 1]
     posting_documents  uint32 [P]         ascending and unique inside a list
     parents            uint32 [N]         rank of the document's parent among the parents of the segment
+    encodings          float16 [N, F]     MUVERA's encodings of the documents, where the index has them
 
     centroids          float32 [K, D]     of a codec
     rotation           float32 [D, D]
@@ -58,6 +59,7 @@ _SEGMENT_RULES = {
     "posting_offsets": _Rule(("int64",), 1, lambda counts: ((counts.centroids or 0) + 1,)),
     "posting_documents": _Rule(("uint32",), 1, None),
     "parents": _Rule(("uint32",), 1, lambda counts: (counts.documents,)),
+    "encodings": _Rule(("float16",), 2, lambda counts: (counts.documents,)),
 }
 _CODEC_RULES = {
     "centroids": _Rule(("float32",), 2, None),

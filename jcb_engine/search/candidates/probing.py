@@ -20,6 +20,11 @@ class CentroidProbing:
         self._backend, self._store = backend, store
         self._coarse = coarse_search(factory, backend, store, codec.centroids)
         self._centroid_count = len(codec.centroids)
+        self._factory = factory
+
+    @property
+    def name(self) -> str:
+        return f"centroids {self._factory}"
 
     def find(
         self,

@@ -37,6 +37,11 @@ class CandidateSettings:
 class CandidateStage(Protocol):
     """Finds the documents that are worth a closer look, for several queries at once."""
 
+    @property
+    def name(self) -> str:
+        """How it finds them, such as "centroids Flat": what was measured with one name says nothing of another."""
+        ...
+
     def find(
         self,
         queries: Float32Array,

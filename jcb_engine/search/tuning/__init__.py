@@ -1,6 +1,6 @@
 """How much of exact search a setting finds, at what cost: measured, published, chosen by."""
 
-from jcb_engine.search.tuning.applied import AppliedTuning, settings_of, stage_name
+from jcb_engine.search.tuning.applied import AppliedTuning, settings_of
 from jcb_engine.search.tuning.choice import cheapest
 from jcb_engine.search.tuning.queries import DEFAULT_SAMPLE, TuningQueries, passages_as_queries
 from jcb_engine.search.tuning.survey import Finding
@@ -17,5 +17,4 @@ __all__ = [
     "measure",
     "passages_as_queries",
     "settings_of",
-    "stage_name",
 ]

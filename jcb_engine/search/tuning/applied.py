@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jcb_engine.errors import InputError
-from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
+from jcb_engine.search.candidates import CandidateSettings
 from jcb_engine.search.tuning.choice import cheapest
 from jcb_engine.storage import TunedPoint, TuningCurve
 from jcb_engine.storage.tuning import curves_with
@@ -53,11 +53,6 @@ class AppliedTuning:
             if same_documents and point.probes in (None, settings.probes):
                 return point.recall
         return None
-
-
-def stage_name(stage: CandidateStage, factory: str) -> str:
-    """A way of finding candidates, as curves name it."""
-    return f"centroids {factory}" if isinstance(stage, CentroidProbing) else type(stage).__name__
 
 
 def settings_of(point: TunedPoint, defaults: CandidateSettings) -> CandidateSettings:

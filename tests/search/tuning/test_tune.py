@@ -295,6 +295,8 @@ def test_a_writer_is_waited_for_by_nobody(tmp_path: Path, monkeypatch: pytest.Mo
 class EveryThird:
     """A way of finding candidates without probes, whose pools are not nested: every third document from a start."""
 
+    name = "every third"
+
     def find(self, queries, query_offsets, table, settings, mask):  # type: ignore[no-untyped-def]
         count = len(query_offsets) - 1
         one = (np.arange(settings.documents % 3, 300, 3, dtype=np.uint32))[: settings.pool]
@@ -305,7 +307,7 @@ def test_any_way_of_finding_candidates_can_be_tuned_and_its_curves_are_its_own(t
     path = tmp_path / "index"
     build(path, 300)
     with Searcher.open(path) as searcher:
-        searcher._stage, searcher._stage_name = EveryThird(), "every third"
+        searcher._stage = EveryThird()
         searcher._tuning = AppliedTuning((), "every third", searcher._snapshot.manifest.content)
         curve = searcher.tune(QUERIES[:20], recall=0.8)
         assert curve.stage == "every third"
