@@ -18,6 +18,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 namespace jcb::tests {
@@ -73,6 +75,21 @@ void multiply_in_registers(int64_t products) {
       __asm__ volatile("" : "+x"(weights), "+x"(query));
       sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, query));
       __asm__ volatile("" : "+x"(sum));
+    }
+  }
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+// sdot from registers: 16 products each.
+void multiply_in_registers(int64_t products) {
+  int8x16_t weights = vdupq_n_s8(3), query = vdupq_n_s8(5);
+  int32x4_t sums[16];
+  for (auto& sum : sums) sum = vdupq_n_s32(0);
+  for (int64_t done = 0; done < products; done += 16 * 16) {
+#pragma GCC unroll 16
+    for (auto& sum : sums) {
+      __asm__ volatile("" : "+w"(weights), "+w"(query));
+      sum = vdotq_laneq_s32(sum, query, weights, 1);
+      __asm__ volatile("" : "+w"(sum));
     }
   }
 }
@@ -150,8 +167,13 @@ int main(int argc, char** argv) {
       }
     }
   }
+#if defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 #if defined(__AVX2__)
-  variants.push_back({"avx2", "int8 products in registers", 8, 32, 10000.0, 0.0,
+  const char* set = "avx2";
+#else
+  const char* set = "neon";
+#endif
+  variants.push_back({set, "int8 products in registers", 8, 32, 10000.0, 0.0,
                       [] { multiply_in_registers(10000 * 32 * kDim); }});
 #endif
   if (argc > 2) {
