@@ -122,9 +122,10 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    flags = {"avx2", "avx512f", "avx512_vnni"} & set(facts.get("flags", "").split())
+    features = facts.get("flags", facts.get("Features", "")).split()  # on x86, on ARM
+    flags = {"avx2", "avx512f", "avx512_vnni", "asimddp"} & set(features)
     family = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
-    return f"{facts.get('model name', 'unknown')} ({family}; {', '.join(sorted(flags)) or 'no AVX2'})"
+    return f"{facts.get('model name', 'unknown')} ({family}; {', '.join(sorted(flags)) or 'baseline'})"
 
 
 def _versions() -> dict[str, str]:

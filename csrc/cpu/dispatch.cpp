@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace jcb {
@@ -59,16 +61,38 @@ bool has_avx512() { return false; }
 
 #endif
 
+#if defined(__aarch64__) && defined(__linux__)
+
+// What -march=armv8.2-a+dotprod lets a compiler use beyond the baseline.
+bool has_neon_with_dot_products() {
+  const unsigned long atomics = 1ul << 8, rounding_doubling = 1ul << 12, dot_products = 1ul << 20;  // of AT_HWCAP
+  const unsigned long needed = atomics | rounding_doubling | dot_products;
+  return (getauxval(AT_HWCAP) & needed) == needed;
+}
+
+#elif defined(__aarch64__) && defined(__APPLE__)
+
+bool has_neon_with_dot_products() { return true; }  // Apple's first Mac of this kind is Armv8.5-A
+
+#else
+
+bool has_neon_with_dot_products() { return false; }
+
+#endif
+
 InstructionSet set_of_name(const std::string& name) {
-  for (const InstructionSet set : {InstructionSet::kScalar, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
+  for (const InstructionSet set :
+       {InstructionSet::kScalar, InstructionSet::kAvx2, InstructionSet::kAvx512, InstructionSet::kNeon}) {
     if (name == name_of(set)) return set;
   }
-  throw std::invalid_argument("instruction set \"" + name + "\" is unknown; allowed are scalar, avx2 and avx512");
+  throw std::invalid_argument("instruction set \"" + name + "\" is unknown; allowed are scalar, avx2, avx512 and neon");
 }
 
 InstructionSet widest() {
-  if (supports(InstructionSet::kAvx512)) return InstructionSet::kAvx512;
-  return supports(InstructionSet::kAvx2) ? InstructionSet::kAvx2 : InstructionSet::kScalar;
+  for (const InstructionSet set : {InstructionSet::kAvx512, InstructionSet::kAvx2, InstructionSet::kNeon}) {
+    if (supports(set)) return set;
+  }
+  return InstructionSet::kScalar;
 }
 
 const VectorKernels& vector_kernels_of(InstructionSet set) {
@@ -78,6 +102,9 @@ const VectorKernels& vector_kernels_of(InstructionSet set) {
       return vector_kernels_avx512();
     case InstructionSet::kAvx2:
       return vector_kernels_avx2();
+#elif defined(__aarch64__)
+    case InstructionSet::kNeon:
+      return vector_kernels_neon();
 #endif
     default:
       return vector_kernels_scalar();
@@ -91,6 +118,9 @@ PrepareQueriesFunction prepare_queries_of(InstructionSet set) {
       return prepare_queries_avx512;
     case InstructionSet::kAvx2:
       return prepare_queries_avx2;
+#elif defined(__aarch64__)
+    case InstructionSet::kNeon:
+      return prepare_queries_neon;
 #endif
     default:
       return prepare_queries_scalar;
@@ -115,6 +145,8 @@ bool supports(InstructionSet set) {
       return has_avx2();
     case InstructionSet::kAvx512:
       return has_avx512();
+    case InstructionSet::kNeon:
+      return has_neon_with_dot_products();
   }
   return false;
 }
@@ -127,6 +159,8 @@ const char* name_of(InstructionSet set) {
       return "avx2";
     case InstructionSet::kAvx512:
       return "avx512";
+    case InstructionSet::kNeon:
+      return "neon";
   }
   return "";
 }

@@ -52,6 +52,7 @@ constexpr int kRowsPerSum = 2;
 struct DotLimits {
   int largest_weight;  // of the u8 weights; 0: no kDot, 4 and 8 bits are scored in fp32 at once
   bool chained;        // sums over kChain positions, split into even and odd pairs, must fit i16
+  int weight_offset = 0;  // weights are stored less this: 128 makes i8 of u8
 };
 
 // What the loops read for one tile. `columns` query tokens, in the order that the family produces them.

@@ -223,7 +223,7 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
     for (int64_t lane = 0; lane < 2 * chains; ++lane) {
       const int64_t part = std::llrint(bias * static_cast<double>(chain_sums[lane]));
       start16_[(lane / 2 * columns + t) * 2 + lane % 2] = static_cast<int16_t>(static_cast<uint16_t>(part));
-      start += part;
+      start += part + limits.weight_offset * chain_sums[lane];
     }
     start32_[t] = static_cast<int32_t>(start);
     errors[t] += step * static_cast<double>(chains);  // 2 lanes, a half each
@@ -244,6 +244,7 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
   for (int i = 0; codec_.nbits < 8 && i < 16 * per_nibble; ++i) {
     weights_[i] = lattice.weights[(i % 16) >> (i / 16 * codec_.nbits) & mask];
   }
+  for (int i = 0; i < 256; ++i) weights_[i] = static_cast<uint8_t>(weights_[i] - limits.weight_offset);
   view_.query = query_.get();
   view_.start32 = start32_.get();
   view_.start16 = start16_.get();

@@ -1,5 +1,5 @@
 // The operations of the MaxSim loops in the vector types of GCC and Clang, which every processor's baseline can do.
-// simd_avx2.h and simd_avx512.h have the same names, and the same integer results.
+// simd_avx2.h, simd_avx512.h and simd_neon.h have the same names, and the same integer results.
 #pragma once
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wpsabi"  // on passing wide vectors: every function here is inlined
@@ -142,6 +142,9 @@ struct Scalar {
     return value > 0.0f ? value : 0.0f;
   }
   static JCB_INLINE uint32_t twice(float value) {  // value rounded to an i16, as in rounded_words
+#if defined(__aarch64__)
+    __asm__("" : "+w"(value));  // the product, not fused with the sum: as in the other instruction sets
+#endif
     const float shifted = value + 12582912.0f;
     uint32_t bits;
     std::memcpy(&bits, &shifted, sizeof(bits));

@@ -56,5 +56,6 @@ struct VectorKernels {
 const VectorKernels& vector_kernels_scalar();
 const VectorKernels& vector_kernels_avx2();
 const VectorKernels& vector_kernels_avx512();
+const VectorKernels& vector_kernels_neon();
 
 }  // namespace jcb

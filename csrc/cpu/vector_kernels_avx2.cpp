@@ -1,6 +1,7 @@
 // AVX2 and FMA.
 #define JCB_SET avx2
 #define JCB_LANES 8
+#define JCB_TILE_ROWS 6
 #include "cpu/vector_kernels_impl.h"
 
 namespace jcb {

@@ -12,6 +12,11 @@ void half_array_to_float(const uint16_t* bits, int64_t count, float scale, float
     const __m256 wide = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bits + i)));
     _mm256_storeu_ps(values + i, _mm256_mul_ps(wide, _mm256_set1_ps(scale)));
   }
+#elif defined(__aarch64__)
+  for (; i + 4 <= count; i += 4) {
+    const float32x4_t wide = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(bits + i)));
+    vst1q_f32(values + i, vmulq_n_f32(wide, scale));
+  }
 #endif
   for (; i < count; ++i) values[i] = scale * half_to_float(bits[i]);
 }

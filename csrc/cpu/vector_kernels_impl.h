@@ -1,5 +1,6 @@
 // The loops of vector_kernels.h, written once in the compiler's vector types and compiled once per instruction set: each
-// vector_kernels_<set>.cpp defines JCB_SET (a namespace) and JCB_LANES (floats per register), and includes this.
+// vector_kernels_<set>.cpp defines JCB_SET (a namespace), JCB_LANES (floats per register) and JCB_TILE_ROWS (rows per
+// tile: twice as many accumulators, which with the operands fill the registers), and includes this.
 //
 // Only raw pointers and built-in types here: an inline function of the standard library that is compiled in this file
 // could be the copy that the linker keeps for a processor without these instructions.
@@ -10,6 +11,8 @@
 
 #if defined(__F16C__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace jcb::JCB_SET {
@@ -19,7 +22,7 @@ namespace {
 
 constexpr int kLanes = JCB_LANES;
 constexpr int kPanelWidth = 2 * kLanes;           // two registers: what hides the latency of the broadcast loads
-constexpr int kTileRows = JCB_LANES == 16 ? 12 : 6;  // accumulators fill the 32 or 16 registers, bar the operands
+constexpr int kTileRows = JCB_TILE_ROWS;
 constexpr float kMinusInfinity = -__builtin_inff();
 
 typedef float Floats __attribute__((vector_size(4 * JCB_LANES)));

@@ -2,6 +2,7 @@
 // makes plain loops of them.
 #define JCB_SET portable
 #define JCB_LANES 4
+#define JCB_TILE_ROWS 6
 #include "cpu/vector_kernels_impl.h"
 
 namespace jcb {

@@ -18,6 +18,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 namespace jcb::tests {
@@ -86,6 +88,21 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) void multiply_in_wide_reg
     for (auto& sum : sums) {
       sum = _mm512_dpbusd_epi32(sum, weights, query);
       __asm__ volatile("" : "+v"(sum));
+    }
+  }
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+// sdot from registers: 16 products each.
+void multiply_in_registers(int64_t products) {
+  int8x16_t weights = vdupq_n_s8(3), query = vdupq_n_s8(5);
+  int32x4_t sums[16];
+  for (auto& sum : sums) sum = vdupq_n_s32(0);
+  for (int64_t done = 0; done < products; done += 16 * 16) {
+#pragma GCC unroll 16
+    for (auto& sum : sums) {
+      __asm__ volatile("" : "+w"(weights), "+w"(query));
+      sum = vdotq_laneq_s32(sum, query, weights, 1);
+      __asm__ volatile("" : "+w"(sum));
     }
   }
 }
@@ -163,9 +180,16 @@ int main(int argc, char** argv) {
       }
     }
   }
+#if defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 #if defined(__AVX2__)
-  variants.push_back({"avx2", "int8 products in registers", 8, 32, 10000.0, 0.0,
+  const char* set = "avx2";
+#else
+  const char* set = "neon";
+#endif
+  variants.push_back({set, "int8 products in registers", 8, 32, 10000.0, 0.0,
                       [] { multiply_in_registers(10000 * 32 * kDim); }});
+#endif
+#if defined(__AVX2__)
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
     variants.push_back({"avx512", "int8 products in registers", 8, 32, 10000.0, 0.0,
                         [] { multiply_in_wide_registers(10000 * 32 * kDim); }});

@@ -13,8 +13,8 @@ struct Build {
   PrepareQueriesFunction prepare;
 };
 
-// Scalar; AVX2 and AVX-512 where this processor has them; both over SIMDe where that was there at build time. Tells
-// `notes` which are missing.
+// Scalar; AVX2 and AVX-512, or NEON, where this processor has them; all three over SIMDe where that was there at build
+// time. Tells `notes` which are missing. The environment's JCB_TEST_WITHOUT leaves out those that have it in their name.
 std::vector<Build> available_builds(std::FILE* notes);
 
 }  // namespace jcb::tests

@@ -17,6 +17,7 @@
 namespace jcb::tests {
 
 const VectorKernels& vector_kernels_wide();
+const VectorKernels& vector_kernels_narrow();
 
 namespace {
 
@@ -29,10 +30,14 @@ struct Set {
 };
 
 std::vector<Set> sets_here() {
-  std::vector<Set> sets{{"scalar", vector_kernels_scalar()}, {"sixteen lanes, emulated", vector_kernels_wide()}};
+  std::vector<Set> sets{{"scalar", vector_kernels_scalar()},
+                        {"sixteen lanes, emulated", vector_kernels_wide()},
+                        {"four lanes in tiles of eight, emulated", vector_kernels_narrow()}};
 #if defined(__x86_64__)
   if (supports(InstructionSet::kAvx2)) sets.push_back({"avx2", vector_kernels_avx2()});
   if (supports(InstructionSet::kAvx512)) sets.push_back({"avx512", vector_kernels_avx512()});
+#elif defined(__aarch64__)
+  if (supports(InstructionSet::kNeon)) sets.push_back({"neon", vector_kernels_neon()});
 #endif
   return sets;
 }

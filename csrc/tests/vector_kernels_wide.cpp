@@ -3,6 +3,7 @@
 #pragma GCC diagnostic ignored "-Wpsabi"  // about calls between files; these functions are all inlined
 #define JCB_SET wide
 #define JCB_LANES 16
+#define JCB_TILE_ROWS 12
 #include "cpu/vector_kernels_impl.h"
 
 namespace jcb::tests {

@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 # Stated, conservative defaults for an index that is not tuned.
 DEFAULT_PROBES = 16
-DEFAULT_CANDIDATES = 256
+DEFAULT_CANDIDATES = 320
 CANDIDATES_PER_HIT = 8
 _ALL = CandidateSettings(1, 1)  # stands where everything is scored
 _MOST = 2**31  # more candidates or probes than any index has

@@ -13,23 +13,25 @@ from jcb_engine.kernels.cpu import CpuBackend
 from jcb_engine.kernels.interface import Backend
 from tests.kernels.cpu_backends import INSTRUCTION_SETS
 
+AVX2_FLAGS = {"avx2", "fma", "f16c", "bmi1", "bmi2"}
 NEEDED_FLAGS = {
     "scalar": set(),
-    "avx2": {"avx2", "fma", "f16c", "bmi1", "bmi2"},
-    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
+    "avx2": AVX2_FLAGS,
+    "avx512": AVX2_FLAGS | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
+    "neon": {"asimddp", "asimdrdm", "atomics"},
 }
 
 
 def processor_flags() -> set[str]:
     """What the kernel of the system reports, independently of our own cpuid."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return set(next((line.split(":", 1)[1] for line in lines if line.startswith("flags")), "").split())
+    names = ("flags", "Features")  # on x86, on ARM
+    return set(next((line.split(":", 1)[1] for line in lines if line.startswith(names)), "").split())
 
 
 def sets_here() -> list[str]:
     flags = processor_flags()
-    supported = [name for name in INSTRUCTION_SETS if NEEDED_FLAGS[name] <= flags]
-    return supported if "avx2" in supported else ["scalar"]
+    return [name for name in INSTRUCTION_SETS if NEEDED_FLAGS[name] <= flags]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,7 @@ def test_the_argument_outranks_the_environment(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("name", ["sse9", "AVX2", " "])
 def test_an_unknown_set_names_those_there_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JCB_SIMD", name)
-    message = f'instruction set "{name}" is unknown; allowed are scalar, avx2 and avx512'
+    message = f'instruction set "{name}" is unknown; allowed are scalar, avx2, avx512 and neon'
     with pytest.raises(InputError, match=message):
         CpuBackend()
     with pytest.raises(InputError, match=message):

@@ -1,5 +1,6 @@
 """The native tests: every instruction set against a double-precision reference, the lacking ones over SIMDe."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,25 +11,36 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "native-tests"
+PROGRAMS = (
+    "test_maxsim_quantized",
+    "test_maxsim_error_bound",
+    "test_maxsim_bad_input",
+    "test_read_ahead",
+    "test_vector_kernels",
+)
 SIMDE = (Path("/usr/include/simde"), Path("/usr/local/include/simde"))
 
 
-@pytest.fixture(scope="module")
-def native_tests() -> Path:
-    """The folder of the built native tests; built again only where a source has changed."""
+def built(folder: Path, *options: str) -> Path:
+    """The folder of the native tests, built with these CMake options; built again only where a source has changed."""
     cmake = pytest.importorskip("cmake", reason="cmake is not installed: pip install '.[dev]'")
     pytest.importorskip("nanobind", reason="nanobind is not installed: pip install '.[dev]'")
     if shutil.which("c++") is None:
         pytest.skip("there is no C++ compiler here")
     program = str(Path(cmake.CMAKE_BIN_DIR) / "cmake")
     ninja = Path(sys.executable).with_name("ninja")
-    configure = [program, "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", "-DJCB_BUILD_TESTS=ON", "-DJCB_CUDA=off"]
-    configure += [f"-DPython_EXECUTABLE={sys.executable}"]
+    configure = [program, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", "-DJCB_BUILD_TESTS=ON", "-DJCB_CUDA=off"]
+    configure += [f"-DPython_EXECUTABLE={sys.executable}", *options]
     configure += [f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja.exists() else []
-    for command in (configure, [program, "--build", str(BUILD), "--target", "native_tests", "--parallel", "2"]):
+    for command in (configure, [program, "--build", str(folder), "--target", "native_tests", "--parallel", "2"]):
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
-    return BUILD / "csrc" / "tests"
+    return folder / "csrc" / "tests"
+
+
+@pytest.fixture(scope="module")
+def native_tests() -> Path:
+    return built(BUILD)
 
 
 @cache
@@ -36,16 +48,7 @@ def run(program: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([program], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "test_maxsim_quantized",
-        "test_maxsim_error_bound",
-        "test_maxsim_bad_input",
-        "test_read_ahead",
-        "test_vector_kernels",
-    ],
-)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_native_kernels_keep_their_promises(native_tests: Path, name: str) -> None:
     result = run(native_tests / name)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
@@ -53,7 +56,33 @@ def test_native_kernels_keep_their_promises(native_tests: Path, name: str) -> No
 
 def test_instruction_sets_this_processor_lacks_are_tested_too(native_tests: Path) -> None:
     if not any(folder.is_dir() for folder in SIMDE):
-        pytest.skip("SIMDe headers not found (Debian: libsimde-dev): AVX2 and AVX-512 run only where they are native")
+        pytest.skip(
+            "SIMDe headers not found (Debian: libsimde-dev): instruction sets are tested only where they are native"
+        )
     # The programs name the sets that they leave out.
     assert "over SIMDe skipped" not in run(native_tests / "test_maxsim_quantized").stdout
-    assert "avx512 over SIMDe" in run(native_tests / "test_maxsim_error_bound").stdout
+    output = run(native_tests / "test_maxsim_error_bound").stdout
+    for name in ("avx2", "avx512", "neon"):
+        assert f"{name} over SIMDe" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_sanitizers_find_nothing_in_the_native_tests(sanitizers: str) -> None:
+    programs = built(ROOT / "build" / f"native-{sanitizers.split(',')[0]}", f"-DJCB_SANITIZE={sanitizers}")
+    for name in PROGRAMS:
+        result = run(programs / name)
+        assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+
+
+@pytest.mark.slow
+def test_native_kernels_keep_their_promises_on_arm() -> None:
+    for program in ("aarch64-linux-gnu-g++", "qemu-aarch64"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (Debian: g++-aarch64-linux-gnu, qemu-user)")
+    cmake = pytest.importorskip("cmake", reason="cmake is not installed: pip install '.[dev]'")
+    environment = {**os.environ, "PATH": f"{cmake.CMAKE_BIN_DIR}:{os.environ['PATH']}"}
+    command = ["bash", str(ROOT / "scripts" / "aarch64.sh")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    assert "neon" in result.stdout

@@ -64,9 +64,9 @@ def test_default_search_finds_what_exact_search_finds(searcher: Searcher) -> Non
         default = searcher.search(query)
         assert default.recall is None, "nothing has measured it"
         found.append(len(exact & {hit.id for hit in default}) / 10)
-    # Vectors without any structure, the hardest there are, of which 256 of 900 documents are scored; on text it is more
+    # Vectors without any structure, the hardest there are, of which 320 of 900 documents are scored; on text it is more
     # than .99 (benchmarks/results).
-    assert np.mean(found) >= 0.96
+    assert np.mean(found) >= 0.98
 
 
 def test_scores_of_default_hits_are_those_of_the_reference(searcher: Searcher, reference_scores: object) -> None:

@@ -1,4 +1,4 @@
-// IEEE half precision in portable code, round to nearest even. The instruction sets that have F16C use it for arrays.
+// IEEE half precision in portable code, round to nearest even. Instruction sets that convert by themselves do so for arrays.
 //
 // The functions have internal linkage, and use no others: each instruction set compiles its own copy.
 #pragma once

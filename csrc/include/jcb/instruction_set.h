@@ -5,7 +5,7 @@
 
 namespace jcb {
 
-enum class InstructionSet { kScalar, kAvx2, kAvx512 };
+enum class InstructionSet { kScalar, kAvx2, kAvx512, kNeon };
 
 // Asked for by name and not there. The binding turns it into jcb_engine.errors.BackendUnavailableError.
 struct Unavailable : std::runtime_error {
@@ -13,7 +13,7 @@ struct Unavailable : std::runtime_error {
 };
 
 // scalar: always. avx2: AVX2, FMA, F16C, BMI2. avx512: F, BW, DQ, VL and VNNI besides. Each with the system's support
-// for the registers.
+// for the registers. neon: 64-bit ARM with the dot product of Armv8.2-A.
 bool supports(InstructionSet set);
 
 const char* name_of(InstructionSet set);

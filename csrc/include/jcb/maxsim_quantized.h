@@ -45,5 +45,9 @@ std::unique_ptr<PreparedQueries> prepare_queries_avx2(const CodecView&, const fl
 std::unique_ptr<PreparedQueries> prepare_queries_avx512(const CodecView&, const float*, const int64_t*, int64_t,
                                                         const float*);
 #endif
+#if defined(__aarch64__) || defined(JCB_SIMDE)
+std::unique_ptr<PreparedQueries> prepare_queries_neon(const CodecView&, const float*, const int64_t*, int64_t,
+                                                      const float*);
+#endif
 
 }  // namespace jcb
