@@ -44,9 +44,11 @@ def main() -> None:
         command.add_argument("--data", type=Path, required=True, help="folder of the BEIR collections")
         command.add_argument("--threads", type=int, default=2)
         command.add_argument("--seed", type=int, default=0)
-        command.add_argument("--rounds", type=int, default=4)
+        command.add_argument("--rounds", type=int, default=3)
         if name != "kernel":
             command.add_argument("--only", nargs="+", help="of the indexes, such as fast-plaid-4bits jcb-engine-2bits")
+        if name == "run":
+            command.add_argument("--queries", type=int, help="only the first so many, to try something out")
         if name == "build":
             command.add_argument("--again", action="store_true", help="build also what is there")
     commands.add_parser("plot", help="draw again from the result").add_argument("collection", choices=list(COLLECTIONS))
@@ -91,7 +93,8 @@ def _run(arguments: argparse.Namespace) -> None:
             opened.enter_context(closing(Worker(built, _with_searches(job, built.engine), Path(scratch))))
             for built in indexes
         ]
-        measured = run_rounds(workers, len(material.queries), arguments.rounds, arguments.seed)
+        queries = min(arguments.queries or len(material.queries), len(material.queries))
+        measured = run_rounds(workers, queries, arguments.rounds, arguments.seed)
     figures = _figures(material, truth, workers, measured)
     write_result(f"peers-{material.name}", _settings(material, job, arguments.rounds), figures)
     for compared in figures["at_the_peers_recall"]:

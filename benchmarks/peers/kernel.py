@@ -28,7 +28,10 @@ _BITS = 32
 
 def compare_kernels(job: dict[str, Any], rounds: int) -> dict[str, Any]:
     """Rows as of `peers run`, with tokens per second; recall is against numpy's scores and has to be 1."""
-    searches = tuple(Search(f"{count} documents", {"documents": count}) for count in _DOCUMENTS)
+    documents, queries = Path(job["documents"]), Path(job["queries"])
+    available = len(np.load(documents / "offsets.npy")) - 1
+    counts = [count for count in _DOCUMENTS if count <= available] or [available]
+    searches = tuple(Search(f"{count} documents", {"documents": count}) for count in counts)
     engines = [
         Engine("maxsim-cpu", _BITS, version_of("maxsim-cpu"), "maxsim_cpu_driver.py", searches),
         Engine("pylate", _BITS, version_of("pylate"), "pylate_rerank_driver.py", searches),
@@ -36,7 +39,6 @@ def compare_kernels(job: dict[str, Any], rounds: int) -> dict[str, Any]:
         Engine(OWN, _BITS, "", "own_maxsim_driver.py", searches),
     ]
     job = {**job, "nbits": _BITS, "searches": {search.name: search.parameters for search in searches}}
-    documents, queries = Path(job["documents"]), Path(job["queries"])
     count = min(_QUERIES, len(np.load(queries / "offsets.npy")) - 1)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
         workers = [

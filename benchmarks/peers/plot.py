@@ -29,7 +29,7 @@ def draw(result: Path) -> Path:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     record = json.loads(result.read_text())
     rows, settings = record["figures"]["rows"], record["settings"]
@@ -39,11 +39,14 @@ def draw(result: Path) -> Path:
     others = [name for name in dict.fromkeys(row["engine"] for row in rows) if name != OWN]
     unknown = [name for name in others if name not in _MARKERS]
     markers = _MARKERS | dict(zip(unknown, _OTHER_MARKERS, strict=False))
-    for row in rows:
-        if row["engine"] != OWN:
-            _draw_peer(axes, row, markers[row["engine"]])
+    peers = [row for row in rows if row["engine"] != OWN]
+    for number, row in enumerate(sorted(peers, key=lambda row: float(row["recall_at_10"]))):
+        _draw_peer(axes, row, markers[row["engine"]], above=bool(number % 2))
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.margins(x=0.12)  # for what is written beside the points
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel(f"median ms for one query, {settings['threads']} threads (log)")
     axes.set_ylabel("recall@10 of exact uncompressed MaxSim")
     axes.set_title(
@@ -67,7 +70,8 @@ def _draw_own(axes: Any, rows: list[dict[str, Any]], nbits: int) -> None:
     axes.plot(*zip(*front, strict=True), "-o", ms=4, color=_COLOURS[nbits], label=f"{OWN}, {nbits} bits")
 
 
-def _draw_peer(axes: Any, row: dict[str, Any], marker: str) -> None:
+def _draw_peer(axes: Any, row: dict[str, Any], marker: str, above: bool) -> None:
+    """`above`: where its setting is written; neighbours in recall take turns, so that words stay apart."""
     point = row["seconds"]["median"] * 1e3, row["recall_at_10"]
     label = f"{row['engine']}, {row['nbits']} bits"
     if label in axes.get_legend_handles_labels()[1]:
@@ -80,4 +84,6 @@ def _draw_peer(axes: Any, row: dict[str, Any], marker: str) -> None:
         edgecolor="black",
         label=label,
     )
-    axes.annotate(row["search"], point, fontsize=7, xytext=(6, -9), textcoords="offset points")
+    axes.annotate(
+        row["search"], point, fontsize=7, ha="center", xytext=(0, 7 if above else -13), textcoords="offset points"
+    )

@@ -101,12 +101,14 @@ def run_rounds(workers: list[Worker], queries: int, rounds: int, seed: int) -> d
     """{(engine's label, search's name): measured}."""
     measured = {(w.built.engine.label, s.name): Measured() for w in workers for s in w.built.engine.searches}
     for number in range(rounds):
-        began = time.perf_counter()
+        took = []
         for worker in workers:
+            began = time.perf_counter()
             for search in worker.built.engine.searches:
                 asked = asked_in_round(search, queries, rounds, number, seed)
                 if asked:
                     ids, seconds = worker.ask(search.name, asked)
                     measured[worker.built.engine.label, search.name].add(asked, ids, seconds)
-        print(f"round {number + 1} of {rounds}: {time.perf_counter() - began:.0f} s", flush=True)
+            took.append(f"{worker.built.engine.label} {time.perf_counter() - began:.0f} s")
+        print(f"round {number + 1} of {rounds}: {', '.join(took)}", flush=True)
     return measured
