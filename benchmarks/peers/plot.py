@@ -13,6 +13,8 @@ from benchmarks.peers.engines import OWN
 _COLOURS = {1: "#7b3294", 2: "#d95f02", 4: "#1b7837"}
 _MARKERS = {"fast-plaid": "s", "xtr-warp-rs": "^", "pylate": "D"}
 _OTHER_MARKERS = "vP*X"
+# Where the setting is written, in points: engines that come near each other have different sides.
+_WORDS = {"fast-plaid": ((0, 8), "center"), "xtr-warp-rs": ((-8, -3), "right")}
 
 
 def check_matplotlib() -> None:
@@ -39,9 +41,9 @@ def draw(result: Path) -> Path:
     others = [name for name in dict.fromkeys(row["engine"] for row in rows) if name != OWN]
     unknown = [name for name in others if name not in _MARKERS]
     markers = _MARKERS | dict(zip(unknown, _OTHER_MARKERS, strict=False))
-    peers = [row for row in rows if row["engine"] != OWN]
-    for number, row in enumerate(sorted(peers, key=lambda row: float(row["recall_at_10"]))):
-        _draw_peer(axes, row, markers[row["engine"]], above=bool(number % 2))
+    for row in rows:
+        if row["engine"] != OWN:
+            _draw_peer(axes, row, markers[row["engine"]])
     axes.set_xscale("log")
     axes.margins(x=0.12)  # for what is written beside the points
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -70,8 +72,7 @@ def _draw_own(axes: Any, rows: list[dict[str, Any]], nbits: int) -> None:
     axes.plot(*zip(*front, strict=True), "-o", ms=4, color=_COLOURS[nbits], label=f"{OWN}, {nbits} bits")
 
 
-def _draw_peer(axes: Any, row: dict[str, Any], marker: str, above: bool) -> None:
-    """`above`: where its setting is written; neighbours in recall take turns, so that words stay apart."""
+def _draw_peer(axes: Any, row: dict[str, Any], marker: str) -> None:
     point = row["seconds"]["median"] * 1e3, row["recall_at_10"]
     label = f"{row['engine']}, {row['nbits']} bits"
     if label in axes.get_legend_handles_labels()[1]:
@@ -84,6 +85,5 @@ def _draw_peer(axes: Any, row: dict[str, Any], marker: str, above: bool) -> None
         edgecolor="black",
         label=label,
     )
-    axes.annotate(
-        row["search"], point, fontsize=7, ha="center", xytext=(0, 7 if above else -13), textcoords="offset points"
-    )
+    place, alignment = _WORDS.get(row["engine"], ((8, -3), "left"))
+    axes.annotate(row["search"], point, fontsize=7, ha=alignment, xytext=place, textcoords="offset points")
