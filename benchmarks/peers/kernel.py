@@ -27,7 +27,7 @@ _BITS = 32
 
 
 def compare_kernels(job: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """Rows as of `peers run`, with tokens per second; recall is against numpy's scores and has to be 1."""
+    """Rows as of `peers run`, with tokens per second; recall is against numpy's scores: 1 where a library is right."""
     documents, queries = Path(job["documents"]), Path(job["queries"])
     available = len(np.load(documents / "offsets.npy")) - 1
     counts = [count for count in _DOCUMENTS if count <= available] or [available]
