@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,14 +15,12 @@ import numpy as np
 
 from jcb_engine.encoder import Encoder, EncoderRecord, Token
 from jcb_engine.errors import EncoderMismatchError, InputError
-from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, select
+from jcb_engine.kernels import Backend, select
 from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing, MuveraStage
+from jcb_engine.search.cascade import Cascade
 from jcb_engine.search.explain import Explanation, explain_match
 from jcb_engine.search.lookup import DocumentLookup
-from jcb_engine.search.narrowing import Narrowing
-from jcb_engine.search.query import Query, QueryVectors, blocks_of_tokens, check_query, encode_queries
-from jcb_engine.search.ranking import Ranking, rank
-from jcb_engine.search.stopping import Stop
+from jcb_engine.search.query import Query, QueryVectors, check_query, encode_queries
 from jcb_engine.search.stored_vectors import (
     decode_document,
     deleted_mask,
@@ -56,7 +54,6 @@ DEFAULT_CANDIDATES = 320
 CANDIDATES_PER_HIT = 8
 _ALL = CandidateSettings(1, 1)  # stands where everything is scored
 _MOST = 2**31  # more candidates or probes than any index has
-_SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 MB
 
 
 class Searcher:
@@ -73,11 +70,11 @@ class Searcher:
         self._snapshot, self._path, self._backend = snapshot, path, backend
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
-        self._stage = self._new_stage(_first_stage(snapshot, first_stage))
-        self._narrowing = Narrowing(backend, self._store, self._codec.arrays)
-        self._lookup = DocumentLookup(snapshot.segments)
         self._mask = deleted_mask(snapshot.segments)
-        self._tuning = AppliedTuning(snapshot.manifest.tuning, self._stage.name, snapshot.manifest.content)
+        stage = self._new_stage(_first_stage(snapshot, first_stage))
+        self._cascade = Cascade(backend, self._store, self._codec, stage, self._mask)
+        self._lookup = DocumentLookup(snapshot.segments)
+        self._tuning = AppliedTuning(snapshot.manifest.tuning, self._cascade.stage.name, snapshot.manifest.content)
         self._encoder: Encoder | None = None
         self._encoder_lock = Lock()
         record = snapshot.manifest.encoder
@@ -206,8 +203,10 @@ class Searcher:
     ) -> _Plan:
         """What to do, and what was measured of it. Raises InputError on what cannot be, or cannot be promised."""
         settings = _checked_settings(k, by, probes, candidates)
-        if probes is not None and not isinstance(self._stage, CentroidProbing):
-            raise InputError(f"probes are of centroids, and the first stage here is {self._stage.name}: leave it out")
+        if probes is not None and not isinstance(self._cascade.stage, CentroidProbing):
+            raise InputError(
+                f"probes are of centroids, and the first stage here is {self._cascade.stage.name}: leave it out"
+            )
         if recall is None:
             return _Plan(settings, exact, None if by else self._tuning.recall_of(settings, int(k)))
         _check_recall(recall)
@@ -227,111 +226,14 @@ class Searcher:
     def _search_encoded(self, encoded: QueryVectors, k: int, plan: _Plan, *, by_parent: bool) -> list[Hits]:
         """Answer queries that are vectors already, a bounded number of query tokens at a time."""
         groups = self._parent_groups if by_parent else None
-        k = self._bounded(k)
+        k = self._cascade.bounded(k)
         answers = []
-        ranked = self._ranked_in_blocks(encoded, k, plan.settings, groups, plan.exact)
+        ranked = self._cascade.ranked(encoded, k, plan.settings, groups, plan.exact)
         for cut, (ranking, was_exact) in zip(encoded.tokens_cut, ranked, strict=True):
             hits = self._lookup.hits(ranking.documents, ranking.scores, k, groups)
             recall = None if was_exact else plan.recall
             answers.append(Hits(hits, was_exact, recall, self.backend, self.version, cut))
         return answers
-
-    def _bounded(self, k: int) -> int:
-        """The best k are all there is where k is larger; what is passed on must fit a machine's integers."""
-        return min(k, max(1, self._store.documents))
-
-    def _ranked_in_blocks(
-        self, encoded: QueryVectors, k: int, settings: CandidateSettings, groups: Uint32Array | None, exact: bool
-    ) -> Iterator[tuple[Ranking, bool]]:
-        """For each query what was ranked, and whether everything was."""
-        most_queries = max(1, _SCORES_AT_ONCE // max(1, self._store.documents)) if exact else len(encoded)
-        rotated = self._codec.rotate(encoded.vectors, self._backend)
-        for first, last in blocks_of_tokens(encoded.offsets, most_queries):
-            offsets = encoded.offsets[first : last + 1]
-            vectors = np.ascontiguousarray(rotated[offsets[0] : offsets[-1]])
-            yield from self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact)
-
-    def _rankings(
-        self,
-        queries: Float32Array,
-        offsets: Int64Array,
-        k: int,
-        settings: CandidateSettings,
-        groups: Uint32Array | None,
-        exact: bool,
-    ) -> list[tuple[Ranking, bool]]:
-        count = len(offsets) - 1
-        table = self._backend.centroid_scores(self._store, queries)
-        if exact or settings.documents >= self._store.documents:  # then it is no more work, and nothing is missed
-            return [
-                (ranking, True) for ranking in self._ranked(queries, offsets, table, self._everything(count), k, groups)
-            ]
-        lists, stop = self._found(queries, offsets, table, settings)
-        found = self._ranked(queries, offsets, table, lists, k, groups, stop if groups is None else None)
-        answers = []
-        for number, ranking in enumerate(found):
-            if self._too_few(ranking, k, groups):
-                own = queries[offsets[number] : offsets[number + 1]]
-                answers.append(self._widened(own, k, settings, groups))
-            else:
-                answers.append((ranking, False))
-        return answers
-
-    def _found(
-        self, queries: Float32Array, offsets: Int64Array, table: CentroidTable, settings: CandidateSettings
-    ) -> tuple[Lists, Stop | None]:
-        """The documents to score, and when to stop scoring them."""
-        pool = self._stage.find(queries, offsets, table, settings, self._mask)
-        narrowed = self._narrowing.keep(pool, table, offsets, settings.documents)
-        if settings.margin is None or narrowed.scores is None:
-            return narrowed.lists, None
-        margins = (settings.margin * np.diff(offsets)).astype(np.float32)
-        return narrowed.lists, Stop(narrowed.scores, margins)
-
-    def _widened(
-        self, query: Float32Array, k: int, settings: CandidateSettings, groups: Uint32Array | None
-    ) -> tuple[Ranking, bool]:
-        """One query again, wider and wider, until there are k hits or everything was scored."""
-        offsets = np.array([0, len(query)], dtype=np.int64)
-        table = self._backend.centroid_scores(self._store, query)
-        while settings.documents < self._store.documents:
-            settings = settings.wider()
-            lists, _ = self._found(query, offsets, table, settings)
-            ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
-            if not self._too_few(ranking, k, groups):
-                return ranking, False
-        return self._ranked(query, offsets, table, self._everything(1), k, groups)[0], True
-
-    def _ranked(
-        self,
-        queries: Float32Array,
-        offsets: Int64Array,
-        table: CentroidTable,
-        candidates: Candidates,
-        k: int,
-        groups: Uint32Array | None,
-        stop: Stop | None = None,
-    ) -> list[Ranking]:
-        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups, stop)
-
-    def _too_few(self, ranking: Ranking, k: int, groups: Uint32Array | None) -> bool:
-        if groups is None:
-            return len(ranking.documents) < k
-        return len(np.unique(groups[ranking.documents])) < k
-
-    def _everything(self, queries: int) -> Candidates:
-        """All documents that are not deleted."""
-        if self._mask is None:
-            return Ranges(np.array([0], np.int64), np.array([self._store.documents], np.int64))
-        allowed = self._allowed()
-        list_offsets = np.arange(queries + 1, dtype=np.int64) * len(allowed)
-        return Lists(np.tile(allowed.astype(np.uint32), queries), list_offsets)
-
-    def _allowed(self) -> Int64Array:
-        """Numbers of the documents that are not deleted."""
-        if self._mask is None:
-            return np.arange(self._store.documents)
-        return np.flatnonzero(np.unpackbits(self._mask, bitorder="little")[: self._store.documents])
 
     def tune(
         self,
@@ -359,7 +261,7 @@ class Searcher:
         points = measure(self._tuned(), chosen, int(k), float(recall), defaults, tell)
         curve = TuningCurve(
             k=int(k),
-            stage=self._stage.name,
+            stage=self._cascade.stage.name,
             query_source=short_text(chosen.source),
             queries=len(chosen.vectors),
             version=self.version,
@@ -389,7 +291,7 @@ class Searcher:
 
         if sample < 1 or seed < 0:
             raise InputError(f"sample is {sample} and seed {seed}; expected a sample of at least 1 and a seed from 0")
-        return passages_as_queries(decode, token_counts(self._snapshot.segments), self._allowed(), sample, seed)
+        return passages_as_queries(decode, token_counts(self._snapshot.segments), self._cascade.allowed(), sample, seed)
 
     def _tuned(self) -> Tuned:
         """What tuning measures: the parts of this searcher."""
@@ -397,21 +299,23 @@ class Searcher:
             self._backend,
             self._store,
             self._codec.arrays,
-            self._stage,
+            self._cascade.stage,
             self._mask,
             token_counts(self._snapshot.segments),
             posting_lengths(self._snapshot.segments, len(self._codec.arrays.centroids)),
         )
 
         def numbers(queries: QueryVectors, k: int, settings: CandidateSettings | None) -> list[Int64Array]:
-            k = self._bounded(k)
-            ranked = self._ranked_in_blocks(queries, k, settings or _ALL, None, settings is None)
+            k = self._cascade.bounded(k)
+            ranked = self._cascade.ranked(queries, k, settings or _ALL, None, settings is None)
             return [self._lookup.best(ranking.documents, ranking.scores, k) for ranking, _ in ranked]
 
         def hits(queries: QueryVectors, k: int, settings: CandidateSettings | None) -> list[Hits]:
             return self._search_encoded(queries, k, _Plan(settings or _ALL, settings is None, None), by_parent=False)
 
-        return Tuned(finding, numbers, hits, partial(self._codec.rotate, backend=self._backend), self._allowed())
+        return Tuned(
+            finding, numbers, hits, partial(self._codec.rotate, backend=self._backend), self._cascade.allowed()
+        )
 
     def explain(self, query: Query, document_id: str) -> Explanation:
         """Which query token matched which token of a document; the parts add up to its score.

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jcb_engine import Document, Encoder, IndexWriter, Searcher
 from jcb_engine.errors import EncoderMismatchError, IndexNotFoundError, InputError, JcbError, NotAnIndexError
 from jcb_engine.kernels.reference import ReferenceBackend
-from jcb_engine.search import searcher as searcher_module
+from jcb_engine.search import cascade
 from jcb_engine.search.candidates.probing import _without_gaps
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.storage import Snapshot
@@ -285,11 +285,11 @@ def test_gaps_of_an_approximate_index_keep_the_true_frontier() -> None:
 def test_exact_batches_hold_a_bounded_number_of_scores(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
     queries = [query_vectors(1, seed) for seed in range(7)]
     together = searcher.search_batch(queries, exact=True)
-    monkeypatch.setattr(searcher_module, "_SCORES_AT_ONCE", 2 * DOCUMENTS)
+    monkeypatch.setattr(cascade, "_SCORES_AT_ONCE", 2 * DOCUMENTS)
     sizes = []
-    rankings = searcher._rankings
+    rankings = searcher._cascade._rankings
     monkeypatch.setattr(
-        searcher, "_rankings", lambda vectors, *rest: sizes.append(len(vectors)) or rankings(vectors, *rest)
+        searcher._cascade, "_rankings", lambda vectors, *rest: sizes.append(len(vectors)) or rankings(vectors, *rest)
     )
     apart = searcher.search_batch(queries, exact=True)
     assert sizes == [2, 2, 2, 1]

@@ -59,8 +59,8 @@ def test_what_a_mask_forbids_takes_no_place_of_the_pool(muvera_path: Path, corpu
         query = searcher._codec.rotate(query_vectors(9, seed), searcher._backend)
         offsets = np.array([0, 9], np.int64)
         table = searcher._backend.centroid_scores(searcher._store, query)
-        wide = searcher._stage.find(query, offsets, table, CandidateSettings(1, DOCUMENTS), None).documents
-        found = searcher._stage.find(query, offsets, table, CandidateSettings(1, 20), mask).documents
+        wide = searcher._cascade.stage.find(query, offsets, table, CandidateSettings(1, DOCUMENTS), None).documents
+        found = searcher._cascade.stage.find(query, offsets, table, CandidateSettings(1, 20), mask).documents
     filled = np.diff(corpus[1]) > 0
     assert set(wide) == set(np.flatnonzero(filled)), "a document without vectors is never a candidate"
     assert list(found) == [document for document in wide if allowed[document]][:50]

@@ -15,6 +15,7 @@ from jcb_engine import Document, IndexWriter, Searcher
 from jcb_engine.errors import IndexChangedError, IndexLockedError, InputError
 from jcb_engine.kernels import Lists
 from jcb_engine.kernels.reference import ReferenceBackend
+from jcb_engine.search.searcher import DEFAULT_CANDIDATES, DEFAULT_PROBES
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.search.tuning.applied import AppliedTuning
 from jcb_engine.search.tuning.choice import cheapest
@@ -177,7 +178,9 @@ def test_the_default_settings_carry_their_recall_where_it_was_measured(
     tuned: tuple[Path, TuningCurve], searcher: Searcher, untuned: Path
 ) -> None:
     (default,) = [
-        point for point in tuned[1].points if (point.probes, point.documents) == (16, 256) and not point.margin
+        point
+        for point in tuned[1].points
+        if (point.probes, point.documents) == (DEFAULT_PROBES, DEFAULT_CANDIDATES) and not point.margin
     ]
     assert searcher.search(QUERIES[0], K).recall == default.recall
     assert searcher.search(QUERIES[0], K, probes=15).recall is None
@@ -307,7 +310,7 @@ def test_any_way_of_finding_candidates_can_be_tuned_and_its_curves_are_its_own(t
     path = tmp_path / "index"
     build(path, 300)
     with Searcher.open(path) as searcher:
-        searcher._stage = EveryThird()
+        searcher._cascade.stage = EveryThird()
         searcher._tuning = AppliedTuning((), "every third", searcher._snapshot.manifest.content)
         curve = searcher.tune(QUERIES[:20], recall=0.8)
         assert curve.stage == "every third"

@@ -1,0 +1,129 @@
+"""From query vectors to ranked documents: candidates, narrowing, scores; wider where too few come out.
+
+A snapshot's own: what `Searcher` asks for hits, and tuning for document numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jcb_engine.codec import ResidualCodec
+from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, Store
+from jcb_engine.search.candidates import CandidateSettings, CandidateStage
+from jcb_engine.search.narrowing import Narrowing
+from jcb_engine.search.query import QueryVectors, blocks_of_tokens
+from jcb_engine.search.ranking import Ranking, rank
+from jcb_engine.search.stopping import Stop
+from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
+
+_SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 MB
+
+
+class Cascade:
+    """The stages of a search over one store. mask: bitmap of the documents that may be hits; None allows all."""
+
+    def __init__(
+        self, backend: Backend, store: Store, codec: ResidualCodec, stage: CandidateStage, mask: Uint8Array | None
+    ) -> None:
+        self._backend, self._store, self._codec, self._mask = backend, store, codec, mask
+        self._narrowing = Narrowing(backend, store, codec.arrays)
+        self.stage = stage
+
+    def bounded(self, k: int) -> int:
+        """The best k are all there is where k is larger; what is passed on must fit a machine's integers."""
+        return min(k, max(1, self._store.documents))
+
+    def ranked(
+        self, encoded: QueryVectors, k: int, settings: CandidateSettings, groups: Uint32Array | None, exact: bool
+    ) -> Iterator[tuple[Ranking, bool]]:
+        """For each query what was ranked, and whether everything was."""
+        most_queries = max(1, _SCORES_AT_ONCE // max(1, self._store.documents)) if exact else len(encoded)
+        rotated = self._codec.rotate(encoded.vectors, self._backend)
+        for first, last in blocks_of_tokens(encoded.offsets, most_queries):
+            offsets = encoded.offsets[first : last + 1]
+            vectors = np.ascontiguousarray(rotated[offsets[0] : offsets[-1]])
+            yield from self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact)
+
+    def _rankings(
+        self,
+        queries: Float32Array,
+        offsets: Int64Array,
+        k: int,
+        settings: CandidateSettings,
+        groups: Uint32Array | None,
+        exact: bool,
+    ) -> list[tuple[Ranking, bool]]:
+        count = len(offsets) - 1
+        table = self._backend.centroid_scores(self._store, queries)
+        if exact or settings.documents >= self._store.documents:  # then it is no more work, and nothing is missed
+            return [
+                (ranking, True) for ranking in self._ranked(queries, offsets, table, self._everything(count), k, groups)
+            ]
+        lists, stop = self._found(queries, offsets, table, settings)
+        found = self._ranked(queries, offsets, table, lists, k, groups, stop if groups is None else None)
+        answers = []
+        for number, ranking in enumerate(found):
+            if self._too_few(ranking, k, groups):
+                own = queries[offsets[number] : offsets[number + 1]]
+                answers.append(self._widened(own, k, settings, groups))
+            else:
+                answers.append((ranking, False))
+        return answers
+
+    def _found(
+        self, queries: Float32Array, offsets: Int64Array, table: CentroidTable, settings: CandidateSettings
+    ) -> tuple[Lists, Stop | None]:
+        """The documents to score, and when to stop scoring them."""
+        pool = self.stage.find(queries, offsets, table, settings, self._mask)
+        narrowed = self._narrowing.keep(pool, table, offsets, settings.documents)
+        if settings.margin is None or narrowed.scores is None:
+            return narrowed.lists, None
+        margins = (settings.margin * np.diff(offsets)).astype(np.float32)
+        return narrowed.lists, Stop(narrowed.scores, margins)
+
+    def _widened(
+        self, query: Float32Array, k: int, settings: CandidateSettings, groups: Uint32Array | None
+    ) -> tuple[Ranking, bool]:
+        """One query again, wider and wider, until there are k hits or everything was scored."""
+        offsets = np.array([0, len(query)], dtype=np.int64)
+        table = self._backend.centroid_scores(self._store, query)
+        while settings.documents < self._store.documents:
+            settings = settings.wider()
+            lists, _ = self._found(query, offsets, table, settings)
+            ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
+            if not self._too_few(ranking, k, groups):
+                return ranking, False
+        return self._ranked(query, offsets, table, self._everything(1), k, groups)[0], True
+
+    def _ranked(
+        self,
+        queries: Float32Array,
+        offsets: Int64Array,
+        table: CentroidTable,
+        candidates: Candidates,
+        k: int,
+        groups: Uint32Array | None,
+        stop: Stop | None = None,
+    ) -> list[Ranking]:
+        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups, stop)
+
+    def _too_few(self, ranking: Ranking, k: int, groups: Uint32Array | None) -> bool:
+        if groups is None:
+            return len(ranking.documents) < k
+        return len(np.unique(groups[ranking.documents])) < k
+
+    def _everything(self, queries: int) -> Candidates:
+        """All documents that are not deleted."""
+        if self._mask is None:
+            return Ranges(np.array([0], np.int64), np.array([self._store.documents], np.int64))
+        allowed = self.allowed()
+        list_offsets = np.arange(queries + 1, dtype=np.int64) * len(allowed)
+        return Lists(np.tile(allowed.astype(np.uint32), queries), list_offsets)
+
+    def allowed(self) -> Int64Array:
+        """Numbers of the documents that are not deleted."""
+        if self._mask is None:
+            return np.arange(self._store.documents)
+        return np.flatnonzero(np.unpackbits(self._mask, bitorder="little")[: self._store.documents])
