@@ -39,13 +39,14 @@ def rank(
     table: centroid scores of the queries. groups: [N] group of each document; then the k best groups count, each by its
     best document. stop: passes over candidates that hardly could be hits (stopping.py); not together with groups.
     """
-    bounds = backend.score_error_bound(store, queries, query_offsets)
 
     def fast(candidates: Candidates) -> list[tuple[Uint32Array, Float32Array]]:
         scores = backend.maxsim_quantized(store, queries, query_offsets, candidates, "fast", table)
         return by_query(candidates, scores)
 
     found = fast(candidates) if stop is None else _stopping(fast, candidates, k, stop)
+    # After the scores: what was prepared for them, a pass over all centroids, serves the bound as well.
+    bounds = backend.score_error_bound(store, queries, query_offsets)
     scored = [_with_vectors(documents, scores) for documents, scores in found]
 
     def in_fp32(places: list[Int64Array]) -> list[Ranking]:
