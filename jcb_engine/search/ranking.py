@@ -12,6 +12,10 @@ from jcb_engine.search.lists import best_places, by_query, joined, lists_of
 from jcb_engine.search.stopping import Stop, first_places, worth_scoring
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
+# Documents of a query. Measured at 4 bits, 160 tokens a document: 16 documents took .97 ms in two stages, where almost
+# all were scored twice, and .5 ms in fp32 alone; of 64 documents 52 were scored twice. Tables alone are .4 ms.
+_FEW = 48
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -38,7 +42,11 @@ def rank(
     lie below. A document whose fast score, raised by the proven error bound, stays below the floor cannot be a hit.
     table: centroid scores of the queries. groups: [N] group of each document; then the k best groups count, each by its
     best document. stop: passes over candidates that hardly could be hits (stopping.py); not together with groups.
+    Few candidates are scored in fp32 at once.
     """
+    if _few(candidates):
+        scores = backend.maxsim_quantized(store, queries, query_offsets, candidates, "exact", table)
+        return [_with_vectors(documents, found) for documents, found in by_query(candidates, scores)]
 
     def fast(candidates: Candidates) -> list[tuple[Uint32Array, Float32Array]]:
         scores = backend.maxsim_quantized(store, queries, query_offsets, candidates, "fast", table)
@@ -68,6 +76,11 @@ def rank(
         Ranking(joined([a.documents, b.documents]), np.concatenate([a.scores, b.scores]))
         for a, b in zip(best, more, strict=True)
     ]
+
+
+def _few(candidates: Candidates) -> bool:
+    """Whether fp32 at once costs less than making tables of small integers first."""
+    return isinstance(candidates, Lists) and int(np.diff(candidates.list_offsets).max(initial=0)) <= _FEW
 
 
 def _stopping(

@@ -34,7 +34,7 @@ class ScoresFromTables:
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_the_best_by_fp32_are_among_the_ranked_however_wrong_the_fast_scores_may_be(data: st.DataObject) -> None:
-    queries, documents = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 60))
+    queries, documents = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 90))
     k, groups_count = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 10))
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     # Multiples of 1/8: sums are exact in fp32, many scores tie, and many fast scores lie at the very bound.
@@ -61,6 +61,15 @@ def test_the_best_by_fp32_are_among_the_ranked_however_wrong_the_fast_scores_may
         assert sorted(found.values(), reverse=True)[:k] == wanted
         if len(wanted) == k:  # all that tie with the last take part, so that ids can decide
             assert {group for group, score in best.items() if score >= wanted[-1]} <= set(found)
+
+
+def test_few_candidates_are_scored_once_and_exactly() -> None:
+    exact = np.arange(200, dtype=np.float32)[None]
+    backend = ScoresFromTables(exact, np.full_like(exact, np.nan), np.array([0.0], np.float32))
+    few = Lists(np.arange(0, 200, 5, dtype=np.uint32), np.array([0, 40]))
+    (ranking,) = rank(backend, None, None, np.array([0, 1]), None, few, 10)  # type: ignore[arg-type]
+    assert backend.scored_exactly == 40
+    np.testing.assert_array_equal(ranking.scores, np.arange(0, 200, 5))
 
 
 def test_only_documents_near_the_best_are_scored_again() -> None:
