@@ -34,8 +34,8 @@ from benchmarks.corpora import (
 from benchmarks.harness import RESULTS, write_result
 from benchmarks.plaid_codec import plaid_decoded
 from jcb_engine import Encoder, RaggedEmbeddings
-from jcb_engine.codec import ResidualCodec, default_centroid_count, train_codec
-from jcb_engine.codec.centroids import TOKENS_PER_CENTROID, CentroidAssigner
+from jcb_engine.codec import CentroidAssigner, ResidualCodec, default_centroid_count, train_codec
+from jcb_engine.codec.centroids import TOKENS_PER_CENTROID
 from jcb_engine.codec.levels import gaussian_levels
 from jcb_engine.kernels import CodecArrays, select
 
@@ -59,7 +59,7 @@ class Compressed:
         count = default_centroid_count(len(values))
         rows = min(len(values), TOKENS_PER_CENTROID * count)
         sample = values[np.random.default_rng(seed).choice(len(values), rows, replace=False)]
-        codec = train_codec(sample, 2, count, seed)
+        codec = train_codec(sample, 2, count, seed, select())
         assigner = CentroidAssigner(codec.arrays.centroids)
         ids = [assigner.assign(codec.rotate(block, BACKEND), BACKEND) for block in blocks(values)]
         return cls(codec, np.concatenate(ids))

@@ -166,7 +166,7 @@ def _clustered(values: Float32Array, count: int, seed: int) -> tuple[Float32Arra
     if not path.exists():
         random = np.random.default_rng(seed)
         sample = values[random.permutation(len(values))[: 32 * count]]
-        centroids = train_centroids(np.ascontiguousarray(sample), count, seed)
+        centroids = train_centroids(np.ascontiguousarray(sample), count, seed, select())
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, centroids=centroids, homes=CentroidAssigner(centroids).assign(values, select()))
     with np.load(path) as arrays:
