@@ -59,7 +59,7 @@ class Compressed:
         count = default_centroid_count(len(values))
         rows = min(len(values), TOKENS_PER_CENTROID * count)
         sample = values[np.random.default_rng(seed).choice(len(values), rows, replace=False)]
-        codec = train_codec(sample, 2, count, seed, select())
+        codec = train_codec(sample, 2, count, seed, BACKEND)
         assigner = CentroidAssigner(codec.arrays.centroids)
         ids = [assigner.assign(codec.rotate(block, BACKEND), BACKEND) for block in blocks(values)]
         return cls(codec, np.concatenate(ids))

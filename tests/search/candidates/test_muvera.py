@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 
 from jcb_engine import IndexWriter, Searcher
-from jcb_engine.errors import InputError
+from jcb_engine.errors import CorruptIndexError, InputError
 from jcb_engine.indexing import MuveraOptions
+from jcb_engine.kernels import select
 from jcb_engine.search.candidates import CandidateSettings
-from jcb_engine.storage import verify
+from jcb_engine.search.candidates.muvera import MuveraStage
+from jcb_engine.storage import Snapshot, verify
 from tests.search.conftest import DIM, DOCUMENTS, query_vectors
 
 IDS = [f"d{number:03}" for number in range(DOCUMENTS)]
@@ -95,3 +98,25 @@ def test_what_cannot_be_is_said(muvera_path: Path, index_path: Path, tmp_path: P
     with pytest.raises(InputError, match="cannot build 'IVF2000,Flat'"):
         built(tmp_path / "index", corpus, factory="IVF2000,Flat", projection_dim=1)
     assert not list((tmp_path / "index").glob("manifest.*"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dim": DIM + 1},
+        {"repetitions": 10**9},
+        {"repetitions": 0},
+        {"simhash_bits": -1},
+        {"projection_dim": "8"},
+        {"factory": 5},
+        {"seed": -1},
+        {"final_dim": 7},
+    ],
+)
+def test_a_manifest_that_describes_other_encodings_is_corrupt(muvera_path: Path, change: dict[str, object]) -> None:
+    with Snapshot.open(muvera_path) as snapshot:
+        settings = snapshot.manifest.settings["muvera"]
+        assert isinstance(settings, Mapping)
+        MuveraStage(select(), snapshot.segments, dict(settings), DIM)
+        with pytest.raises(CorruptIndexError):
+            MuveraStage(select(), snapshot.segments, {**settings, **change}, DIM)
