@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 import protocol
 
 
-class Uncompressed:
+class Uncompressed(ABC):
     """`parameters` of a search are {"documents": how many are scored}; a subclass scores them."""
 
     def __init__(self, job: protocol.Job) -> None:
@@ -29,8 +30,9 @@ class Uncompressed:
     def search(self, query: Any, parameters: dict[str, Any]) -> np.ndarray:
         return self.scores(query, self._kept[parameters["documents"]])
 
+    @abstractmethod
     def scores(self, query: Any, kept: Any) -> np.ndarray:
-        raise NotImplementedError
+        """[documents] MaxSim of a prepared query."""
 
     def ids(self, answer: np.ndarray) -> list[int]:
         return [int(number) for number in np.argsort(-answer, kind="stable")[: self._k]]
