@@ -58,9 +58,9 @@ class Cascade:
         count = len(offsets) - 1
         table = self._backend.centroid_scores(self._store, queries)
         if exact or settings.documents >= self._store.documents:  # then it is no more work, and nothing is missed
-            return [
-                (ranking, True) for ranking in self._ranked(queries, offsets, table, self._everything(count), k, groups)
-            ]
+            everything = self._everything(count)
+            rankings = self._ranked(queries, offsets, table, everything, k, groups, proven=True)
+            return [(ranking, True) for ranking in rankings]
         lists, stop = self._found(queries, offsets, table, settings)
         found = self._ranked(queries, offsets, table, lists, k, groups, stop if groups is None else None)
         answers = []
@@ -95,7 +95,7 @@ class Cascade:
             ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
             if not self._too_few(ranking, k, groups):
                 return ranking, False
-        return self._ranked(query, offsets, table, self._everything(1), k, groups)[0], True
+        return self._ranked(query, offsets, table, self._everything(1), k, groups, proven=True)[0], True
 
     def _ranked(
         self,
@@ -106,8 +106,10 @@ class Cascade:
         k: int,
         groups: Uint32Array | None,
         stop: Stop | None = None,
+        proven: bool = False,
     ) -> list[Ranking]:
-        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups, stop)
+        # Only an exact answer needs the proof that nothing was passed over: some hits are not among candidates anyway.
+        return rank(self._backend, self._store, queries, offsets, table, candidates, k, groups, stop, proven)
 
     def _too_few(self, ranking: Ranking, k: int, groups: Uint32Array | None) -> bool:
         if groups is None:

@@ -74,8 +74,32 @@ def test_few_candidates_are_scored_once_and_exactly() -> None:
 
 def test_only_documents_near_the_best_are_scored_again() -> None:
     exact = np.arange(1_000, dtype=np.float32)[None]
-    backend = ScoresFromTables(exact, exact, np.array([3.0], np.float32))
-    everything = Ranges(np.array([0], np.int64), np.array([1_000], np.int64))
-    (ranking,) = rank(backend, None, None, np.array([0, 1]), None, everything, 10)  # type: ignore[arg-type]
-    assert sorted(ranking.documents.tolist()) == list(range(987, 1_000))  # the ten best, and three within the bound
-    assert backend.scored_exactly == 13
+    backend = ScoresFromTables(exact, exact, np.array([8.0], np.float32))
+    (ranking,) = rank(backend, None, None, np.array([0, 1]), None, _all_of(1_000), 10)  # type: ignore[arg-type]
+    assert sorted(ranking.documents.tolist()) == list(range(982, 1_000))  # the ten best, and eight within the bound
+    assert backend.scored_exactly == 18
+
+
+def test_without_proof_the_errors_of_the_first_documents_say_which_others_are_scored() -> None:
+    exact = np.arange(1_000, dtype=np.float32)[None]
+    fast = exact.copy()
+    fast[0, 995] -= 3  # still among the first 16, which then are those from 984 on; four times 3 below 990 is 978
+    backend = ScoresFromTables(exact, fast, np.array([500.0], np.float32))
+    (ranking,) = rank(backend, None, None, np.array([0, 1]), None, _all_of(1_000), 10, proven=False)  # type: ignore[arg-type]
+    assert sorted(ranking.documents.tolist()) == list(range(978, 1_000))
+    assert backend.scored_exactly == 22
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 40), documents=st.integers(1, 2_000))
+def test_without_proof_errors_like_those_of_rounding_lose_no_hit(seed: int, k: int, documents: int) -> None:
+    random = np.random.default_rng(seed)
+    exact = random.normal(size=(1, documents)).astype(np.float32)
+    fast = exact + random.normal(scale=0.05, size=exact.shape).astype(np.float32)
+    backend = ScoresFromTables(exact, fast, np.array([np.inf], np.float32))
+    (ranking,) = rank(backend, None, None, np.array([0, 1]), None, _all_of(documents), k, proven=False)  # type: ignore[arg-type]
+    assert set(np.argsort(-exact[0])[:k].tolist()) <= set(ranking.documents.tolist())
+
+
+def _all_of(documents: int) -> Ranges:
+    return Ranges(np.array([0], np.int64), np.array([documents], np.int64))
