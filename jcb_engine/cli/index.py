@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from jcb_engine.cli.numbers import parse_bytes
 from jcb_engine.cli.running import run
 from jcb_engine.cli.version import Version
 from jcb_engine.errors import InputError
-
-if TYPE_CHECKING:
-    from jcb_engine.indexing import MuveraOptions
 
 PYTHON_DOCS = "python-docs"
 
@@ -91,6 +88,10 @@ def _build(
         str | None,
         typer.Option(metavar="centroids|muvera", help="How a search will find documents.  [default: centroids]"),
     ] = None,
+    faiss: Annotated[
+        str | None,
+        typer.Option(metavar="FACTORY", help="FAISS index to find them through, such as HNSW32.  [default: Flat]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of the sample and the training.  [default: 0]")] = None,
     max_ram: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Bounds the training sample, such as 512MB.  [default: 2GiB]")
@@ -131,7 +132,7 @@ def _build(
         "nbits": nbits,
         "centroids": centroids,
         "seed": seed,
-        "muvera": _muvera(first_stage),
+        **_first_stage(first_stage, faiss),
         "max_ram_bytes": None if max_ram is None else parse_bytes(max_ram),
         "on_duplicate": on_duplicate,
         "overwrite": overwrite,
@@ -161,14 +162,15 @@ def _build(
     )
 
 
-def _muvera(first_stage: str | None) -> MuveraOptions | None:
-    if first_stage in (None, "centroids"):
-        return None
-    if first_stage != "muvera":
-        raise InputError(f"--first-stage is '{first_stage}'; it can be centroids or muvera")
+def _first_stage(name: str | None, factory: str | None) -> dict[str, object]:
+    """Options of the build that say how candidates are found."""
+    if name in (None, "centroids"):
+        return {"faiss_factory": factory}
+    if name != "muvera":
+        raise InputError(f"--first-stage is '{name}'; it can be centroids or muvera")
     from jcb_engine.indexing import MuveraOptions
 
-    return MuveraOptions()
+    return {"muvera": MuveraOptions() if factory is None else MuveraOptions(factory=factory)}
 
 
 def _source_and_index(source: str | None, index: str | None, format_name: str | None) -> tuple[str, str]:

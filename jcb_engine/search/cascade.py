@@ -16,18 +16,17 @@ from jcb_engine.search.narrowing import Narrowing
 from jcb_engine.search.query import QueryVectors, blocks_of_tokens
 from jcb_engine.search.ranking import Ranking, rank
 from jcb_engine.search.stopping import Stop
-from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
+from jcb_engine.search.subset import Subset
+from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
 _SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 MB
 
 
 class Cascade:
-    """The stages of a search over one store. mask: bitmap of the documents that may be hits; None allows all."""
+    """The stages of a search over one store."""
 
-    def __init__(
-        self, backend: Backend, store: Store, codec: ResidualCodec, stage: CandidateStage, mask: Uint8Array | None
-    ) -> None:
-        self._backend, self._store, self._codec, self._mask = backend, store, codec, mask
+    def __init__(self, backend: Backend, store: Store, codec: ResidualCodec, stage: CandidateStage) -> None:
+        self._backend, self._store, self._codec = backend, store, codec
         self._narrowing = Narrowing(backend, store, codec.arrays)
         self.stage = stage
 
@@ -36,15 +35,23 @@ class Cascade:
         return min(k, max(1, self._store.documents))
 
     def ranked(
-        self, encoded: QueryVectors, k: int, settings: CandidateSettings, groups: Uint32Array | None, exact: bool
+        self,
+        encoded: QueryVectors,
+        k: int,
+        settings: CandidateSettings,
+        groups: Uint32Array | None,
+        exact: bool,
+        among: Subset,
     ) -> Iterator[tuple[Ranking, bool]]:
-        """For each query what was ranked, and whether everything was."""
+        """For each query what was ranked, and whether everything was that is `among` those to search."""
         most_queries = max(1, _SCORES_AT_ONCE // max(1, self._store.documents)) if exact else len(encoded)
         rotated = self._codec.rotate(encoded.vectors, self._backend)
         for first, last in blocks_of_tokens(encoded.offsets, most_queries):
             offsets = encoded.offsets[first : last + 1]
             vectors = np.ascontiguousarray(rotated[offsets[0] : offsets[-1]])
-            yield from self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact)
+            yield from self._rankings(
+                vectors, offsets - offsets[0], min(k, max(1, len(among))), settings, groups, exact, among
+            )
 
     def _rankings(
         self,
@@ -54,29 +61,35 @@ class Cascade:
         settings: CandidateSettings,
         groups: Uint32Array | None,
         exact: bool,
+        among: Subset,
     ) -> list[tuple[Ranking, bool]]:
         count = len(offsets) - 1
         table = self._backend.centroid_scores(self._store, queries)
-        if exact or settings.documents >= self._store.documents:  # then it is no more work, and nothing is missed
-            everything = self._everything(count)
+        if exact or settings.documents >= len(among):  # then it is no more work, and nothing is missed
+            everything = self._everything(count, among)
             rankings = self._ranked(queries, offsets, table, everything, k, groups, proven=True)
             return [(ranking, True) for ranking in rankings]
-        lists, stop = self._found(queries, offsets, table, settings)
+        lists, stop = self._found(queries, offsets, table, settings, among)
         found = self._ranked(queries, offsets, table, lists, k, groups, stop if groups is None else None)
         answers = []
         for number, ranking in enumerate(found):
             if self._too_few(ranking, k, groups):
                 own = queries[offsets[number] : offsets[number + 1]]
-                answers.append(self._widened(own, k, settings, groups))
+                answers.append(self._widened(own, k, settings, groups, among))
             else:
                 answers.append((ranking, False))
         return answers
 
     def _found(
-        self, queries: Float32Array, offsets: Int64Array, table: CentroidTable, settings: CandidateSettings
+        self,
+        queries: Float32Array,
+        offsets: Int64Array,
+        table: CentroidTable,
+        settings: CandidateSettings,
+        among: Subset,
     ) -> tuple[Lists, Stop | None]:
         """The documents to score, and when to stop scoring them."""
-        pool = self.stage.find(queries, offsets, table, settings, self._mask)
+        pool = self.stage.find(queries, offsets, table, settings, among.mask)
         narrowed = self._narrowing.keep(pool, table, offsets, settings.documents)
         if settings.margin is None or narrowed.scores is None:
             return narrowed.lists, None
@@ -84,18 +97,18 @@ class Cascade:
         return narrowed.lists, Stop(narrowed.scores, margins)
 
     def _widened(
-        self, query: Float32Array, k: int, settings: CandidateSettings, groups: Uint32Array | None
+        self, query: Float32Array, k: int, settings: CandidateSettings, groups: Uint32Array | None, among: Subset
     ) -> tuple[Ranking, bool]:
         """One query again, wider and wider, until there are k hits or everything was scored."""
         offsets = np.array([0, len(query)], dtype=np.int64)
         table = self._backend.centroid_scores(self._store, query)
-        while settings.documents < self._store.documents:
+        while settings.documents < len(among):
             settings = settings.wider()
-            lists, _ = self._found(query, offsets, table, settings)
+            lists, _ = self._found(query, offsets, table, settings, among)
             ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
             if not self._too_few(ranking, k, groups):
                 return ranking, False
-        return self._ranked(query, offsets, table, self._everything(1), k, groups, proven=True)[0], True
+        return self._ranked(query, offsets, table, self._everything(1, among), k, groups, proven=True)[0], True
 
     def _ranked(
         self,
@@ -116,16 +129,10 @@ class Cascade:
             return len(ranking.documents) < k
         return len(np.unique(groups[ranking.documents])) < k
 
-    def _everything(self, queries: int) -> Candidates:
-        """All documents that are not deleted."""
-        if self._mask is None:
+    def _everything(self, queries: int, among: Subset) -> Candidates:
+        """All documents that may be hits."""
+        if among.mask is None:
             return Ranges(np.array([0], np.int64), np.array([self._store.documents], np.int64))
-        allowed = self.allowed()
-        list_offsets = np.arange(queries + 1, dtype=np.int64) * len(allowed)
-        return Lists(np.tile(allowed.astype(np.uint32), queries), list_offsets)
-
-    def allowed(self) -> Int64Array:
-        """Numbers of the documents that are not deleted."""
-        if self._mask is None:
-            return np.arange(self._store.documents)
-        return np.flatnonzero(np.unpackbits(self._mask, bitorder="little")[: self._store.documents])
+        numbers = among.numbers()
+        list_offsets = np.arange(queries + 1, dtype=np.int64) * len(numbers)
+        return Lists(np.tile(numbers.astype(np.uint32), queries), list_offsets)

@@ -44,11 +44,16 @@ class DocumentLookup:
 
     def number_of(self, document_id: str) -> int | None:
         """The newest document of that id that is not deleted, or None."""
-        for segment, start in reversed(list(zip(self._segments, self._starts.tolist(), strict=False))):
-            row = segment.documents.rows_of([document_id])[0]
-            if row is not None and not (segment.tombstones is not None and segment.tombstones[row]):
-                return int(start + row)
-        return None
+        return self.numbers_of([document_id])[0]
+
+    def numbers_of(self, ids: Sequence[str]) -> list[int | None]:
+        """For each id the newest document that has it and is not deleted, or None."""
+        found: list[int | None] = [None] * len(ids)
+        for segment, start in zip(self._segments, self._starts.tolist(), strict=False):
+            for place, row in enumerate(segment.documents.rows_of(ids)):
+                if row is not None and not (segment.tombstones is not None and segment.tombstones[row]):
+                    found[place] = int(start + row)
+        return found
 
     def hits(self, documents: Uint32Array, scores: Float32Array, k: int, groups: Uint32Array | None) -> tuple[Hit, ...]:
         """The best k by score, then by id (bytewise), also where the cut at k falls among equal scores.

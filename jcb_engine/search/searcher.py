@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Literal, Self
-
-import numpy as np
 
 from jcb_engine.encoder import Encoder, EncoderRecord, Token
 from jcb_engine.errors import EncoderMismatchError, InputError
@@ -20,17 +17,18 @@ from jcb_engine.search.candidates import CandidateSettings, CandidateStage, Cent
 from jcb_engine.search.cascade import Cascade
 from jcb_engine.search.explain import Explanation, explain_match
 from jcb_engine.search.lookup import DocumentLookup
+from jcb_engine.search.plan import Plan, check_recall, checked_settings, plan_search
 from jcb_engine.search.query import Query, QueryVectors, check_query, encode_queries
 from jcb_engine.search.stored_vectors import (
     decode_document,
-    deleted_mask,
     load_codec,
     parent_groups,
     posting_lengths,
     segment_arrays,
     token_counts,
 )
-from jcb_engine.search.tuning.applied import AppliedTuning, settings_of
+from jcb_engine.search.subset import Subset, all_documents, chosen_by_id, chosen_by_test
+from jcb_engine.search.tuning.applied import AppliedTuning
 from jcb_engine.search.tuning.queries import DEFAULT_SAMPLE, TuningQueries, passages_as_queries
 from jcb_engine.search.tuning.survey import Finding
 from jcb_engine.search.tuning.tune import Tuned, machine_name, measure
@@ -44,16 +42,11 @@ from jcb_engine.storage import (
 )
 from jcb_engine.storage.manifest import creation_time
 from jcb_engine.storage.tuning import short_text
-from jcb_engine.types import EncoderSource, Float32Array, Hits, Int64Array, Uint32Array
+from jcb_engine.types import Document, EncoderSource, Float32Array, Hits, Int64Array, Uint32Array
 
 _log = logging.getLogger(__name__)
 
-# Stated, conservative defaults for an index that is not tuned.
-DEFAULT_PROBES = 16
-DEFAULT_CANDIDATES = 320
-CANDIDATES_PER_HIT = 8
 _ALL = CandidateSettings(1, 1)  # stands where everything is scored
-_MOST = 2**31  # more candidates or probes than any index has
 
 
 class Searcher:
@@ -70,9 +63,9 @@ class Searcher:
         self._snapshot, self._path, self._backend = snapshot, path, backend
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
-        self._mask = deleted_mask(snapshot.segments)
+        self._everything = all_documents(snapshot.segments, snapshot.manifest.content)
         stage = self._new_stage(_first_stage(snapshot, first_stage))
-        self._cascade = Cascade(backend, self._store, self._codec, stage, self._mask)
+        self._cascade = Cascade(backend, self._store, self._codec, stage)
         self._lookup = DocumentLookup(snapshot.segments)
         self._tuning = AppliedTuning(snapshot.manifest.tuning, self._cascade.stage.name, snapshot.manifest.content)
         self._encoder: Encoder | None = None
@@ -146,6 +139,7 @@ class Searcher:
         probes: int | None = None,
         candidates: int | None = None,
         recall: float | None = None,
+        subset: Subset | None = None,
     ) -> Hits:
         """The k best documents for a text, or for query vectors [tokens, dim].
 
@@ -156,10 +150,13 @@ class Searcher:
         there are k hits, while the corpus has them.
         recall: at least this share of the exact k best, on the average of queries like those that the index was tuned
         with (`tune`): the cheapest settings that were measured to reach it. 1 is exact search.
+        subset: search among these documents only (`subset`); where they are no more than `candidates`, exactly.
         Raises InputError on k < 1, an empty query, vectors that do not fit, and a recall that nothing has measured:
-        with another k, by="parent", or after a commit.
+        with another k, by="parent", a subset, or after a commit.
         """
-        return self.search_batch([query], k, exact=exact, by=by, probes=probes, candidates=candidates, recall=recall)[0]
+        return self.search_batch(
+            [query], k, exact=exact, by=by, probes=probes, candidates=candidates, recall=recall, subset=subset
+        )[0]
 
     def search_batch(
         self,
@@ -171,14 +168,16 @@ class Searcher:
         probes: int | None = None,
         candidates: int | None = None,
         recall: float | None = None,
+        subset: Subset | None = None,
     ) -> list[Hits]:
         """`search` for many queries, scored together; the answers are the same."""
-        plan = self._plan(k, exact, by, probes, candidates, recall)
+        plan = plan_search(self._cascade.stage, self._tuning, k, exact, by, probes, candidates, recall, subset)
+        among = self._among(subset)
         if not isinstance(queries, (list, tuple)):
             raise InputError(f"search_batch takes a list of queries, not {type(queries).__name__}; or use search")
         if not queries:
             return []
-        return self._search_encoded(self._encoded(queries), k, plan, by_parent=by == "parent")
+        return self._search_encoded(self._encoded(queries), k, plan, among, by_parent=by == "parent")
 
     def _encoded(self, queries: Sequence[Query]) -> QueryVectors:
         """Vectors of queries, each checked. Raises InputError with the number of one that is none."""
@@ -192,43 +191,41 @@ class Searcher:
         needs_encoder = any(isinstance(query, str) for query in queries)
         return encode_queries(queries, self.encoder() if needs_encoder else None, self.dim)
 
-    def _plan(
-        self,
-        k: int,
-        exact: bool,
-        by: str | None,
-        probes: int | None,
-        candidates: int | None,
-        recall: float | None,
-    ) -> _Plan:
-        """What to do, and what was measured of it. Raises InputError on what cannot be, or cannot be promised."""
-        settings = _checked_settings(k, by, probes, candidates)
-        if probes is not None and not isinstance(self._cascade.stage, CentroidProbing):
-            raise InputError(
-                f"probes are of centroids, and the first stage here is {self._cascade.stage.name}: leave it out"
-            )
-        if recall is None:
-            return _Plan(settings, exact, None if by else self._tuning.recall_of(settings, int(k)))
-        _check_recall(recall)
-        if exact or probes is not None or candidates is not None:
-            raise InputError("recall chooses the settings: leave out exact, probes and candidates, or leave out recall")
-        if recall == 1:
-            return _Plan(settings, True, None)
-        if by is not None:
-            raise InputError(
-                f"recall={recall:g} was never measured with by={by!r}: leave out recall, or search with exact=True"
-            )
-        point = self._tuning.point_for(float(recall), int(k))
-        return (
-            _Plan(settings, True, None) if point.is_exact else _Plan(settings_of(point, settings), False, point.recall)
-        )
+    def subset(self, ids: Iterable[str] | None = None, *, where: Callable[[Document], bool] | None = None) -> Subset:
+        """Documents to search among: those with these ids, or those for which `where` is true.
 
-    def _search_encoded(self, encoded: QueryVectors, k: int, plan: _Plan, *, by_parent: bool) -> list[Hits]:
+        where: such as `lambda document: document.metadata.get("year") == 2024`, or by `document.parent` where documents
+        were split; every document is read once. Made once, it serves any number of searches of this Searcher.
+        Raises InputError on an id that no document has.
+        """
+        if (ids is None) == (where is None):
+            raise InputError("subset takes either ids or where=")
+        if ids is not None:
+            return chosen_by_id(self._everything, self._lookup, ids)
+        assert where is not None
+        return chosen_by_test(self._everything, self._snapshot.segments, where)
+
+    def _among(self, subset: Subset | None) -> Subset:
+        """Raises InputError on what is no subset of this snapshot."""
+        if subset is None:
+            return self._everything
+        if not isinstance(subset, Subset):
+            raise InputError(f"subset is a {type(subset).__name__}; make one with Searcher.subset")
+        if subset.content != self._everything.content:
+            raise InputError(
+                "the subset was made from another index or another version of it, where documents have other numbers: "
+                "make it again with Searcher.subset"
+            )
+        return subset
+
+    def _search_encoded(
+        self, encoded: QueryVectors, k: int, plan: Plan, among: Subset, *, by_parent: bool
+    ) -> list[Hits]:
         """Answer queries that are vectors already, a bounded number of query tokens at a time."""
         groups = self._parent_groups if by_parent else None
         k = self._cascade.bounded(k)
         answers = []
-        ranked = self._cascade.ranked(encoded, k, plan.settings, groups, plan.exact)
+        ranked = self._cascade.ranked(encoded, k, plan.settings, groups, plan.exact, among)
         for cut, (ranking, was_exact) in zip(encoded.tokens_cut, ranked, strict=True):
             hits = self._lookup.hits(ranking.documents, ranking.scores, k, groups)
             recall = None if was_exact else plan.recall
@@ -254,8 +251,8 @@ class Searcher:
         The curve becomes a new version of the index, with the same content. Raises IndexLockedError while somebody
         writes, IndexChangedError where the index has changed since it was opened, InputError as `search` does.
         """
-        _check_recall(recall)
-        defaults = _checked_settings(k, None, None, None)
+        check_recall(recall)
+        defaults = checked_settings(k, None, None, None)
         check_tunable(self._path, self._snapshot.manifest)  # again when it is published, but now it costs no work
         chosen = self._given(queries, query_source) if queries is not None else self._passages(sample, seed)
         points = measure(self._tuned(), chosen, int(k), float(recall), defaults, tell)
@@ -291,7 +288,9 @@ class Searcher:
 
         if sample < 1 or seed < 0:
             raise InputError(f"sample is {sample} and seed {seed}; expected a sample of at least 1 and a seed from 0")
-        return passages_as_queries(decode, token_counts(self._snapshot.segments), self._cascade.allowed(), sample, seed)
+        return passages_as_queries(
+            decode, token_counts(self._snapshot.segments), self._everything.numbers(), sample, seed
+        )
 
     def _tuned(self) -> Tuned:
         """What tuning measures: the parts of this searcher."""
@@ -300,21 +299,22 @@ class Searcher:
             self._store,
             self._codec.arrays,
             self._cascade.stage,
-            self._mask,
+            self._everything.mask,
             token_counts(self._snapshot.segments),
             posting_lengths(self._snapshot.segments, len(self._codec.arrays.centroids)),
         )
 
         def numbers(queries: QueryVectors, k: int, settings: CandidateSettings | None) -> list[Int64Array]:
             k = self._cascade.bounded(k)
-            ranked = self._cascade.ranked(queries, k, settings or _ALL, None, settings is None)
+            ranked = self._cascade.ranked(queries, k, settings or _ALL, None, settings is None, self._everything)
             return [self._lookup.best(ranking.documents, ranking.scores, k) for ranking, _ in ranked]
 
         def hits(queries: QueryVectors, k: int, settings: CandidateSettings | None) -> list[Hits]:
-            return self._search_encoded(queries, k, _Plan(settings or _ALL, settings is None, None), by_parent=False)
+            plan = Plan(settings or _ALL, settings is None, None)
+            return self._search_encoded(queries, k, plan, self._everything, by_parent=False)
 
         return Tuned(
-            finding, numbers, hits, partial(self._codec.rotate, backend=self._backend), self._cascade.allowed()
+            finding, numbers, hits, partial(self._codec.rotate, backend=self._backend), self._everything.numbers()
         )
 
     def explain(self, query: Query, document_id: str) -> Explanation:
@@ -391,33 +391,7 @@ class Searcher:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How to answer. recall: what these settings were measured to find; None: not measured, or exact."""
-
-    settings: CandidateSettings
-    exact: bool
-    recall: float | None
-
-
-def _check_recall(recall: object) -> None:
-    if isinstance(recall, bool) or not isinstance(recall, (int, float, np.number)) or not 0 < recall <= 1:
-        raise InputError(f"recall is {recall!r}; it must be a number above 0 and at most 1")
-
-
 def _first_stage(snapshot: Snapshot, asked: str | None) -> str:
     if asked not in (None, "centroids", "muvera"):
         raise InputError(f"first_stage is {asked!r}; it must be 'centroids', 'muvera' or left out")
     return asked or ("muvera" if snapshot.manifest.settings.get("muvera") is not None else "centroids")
-
-
-def _checked_settings(k: int, by: object, probes: int | None, candidates: int | None) -> CandidateSettings:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InputError(f"k is {k!r}; it must be a whole number of at least 1")
-    if by not in (None, "parent"):
-        raise InputError(f"by is {by!r}; it must be 'parent' or left out")
-    for name, value in (("probes", probes), ("candidates", candidates)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1):
-            raise InputError(f"{name} is {value!r}; it must be a whole number of at least 1")
-    wanted = candidates if candidates is not None else max(DEFAULT_CANDIDATES, CANDIDATES_PER_HIT * int(k))
-    return CandidateSettings(min(probes or DEFAULT_PROBES, _MOST), min(int(wanted), _MOST))

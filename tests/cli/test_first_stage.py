@@ -46,3 +46,17 @@ def test_what_is_no_first_stage_or_not_in_the_index_is_refused(
     assert jcb_index("build", corpus, index).code == 0
     assert "holds no MUVERA encodings" in jcb_search("query", index, "river", "--first-stage", "muvera").err
     assert "first_stage is 'hnsw'" in jcb_search("query", index, "river", "--first-stage", "hnsw").err
+
+
+def test_faiss_names_the_index_over_centroids_or_encodings(
+    jcb_index: Command, jcb_search: Command, corpus: Path
+) -> None:
+    for number, (factory, options) in enumerate([("HNSW32", ()), ("SQ8", ("--first-stage", "muvera"))]):
+        index = corpus.with_name(f"index{number}")
+        assert jcb_index("build", corpus, index, "--faiss", factory, *options).code == 0
+        assert factory in jcb_index("info", index).out
+        answer = json.loads(jcb_search("query", index, "river stone", "--json").out)
+        assert (len(answer["hits"]), answer["exact"]) == (10, False)
+    refused = jcb_index("build", corpus, corpus.with_name("other"), "--faiss", "Flatter")
+    assert refused.code != 0
+    assert "Flatter" in refused.err

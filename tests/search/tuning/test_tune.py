@@ -15,7 +15,7 @@ from jcb_engine import Document, IndexWriter, Searcher
 from jcb_engine.errors import IndexChangedError, IndexLockedError, InputError
 from jcb_engine.kernels import Lists
 from jcb_engine.kernels.reference import ReferenceBackend
-from jcb_engine.search.searcher import DEFAULT_CANDIDATES, DEFAULT_PROBES
+from jcb_engine.search.plan import DEFAULT_CANDIDATES, DEFAULT_PROBES
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.search.tuning.applied import AppliedTuning
 from jcb_engine.search.tuning.choice import cheapest
