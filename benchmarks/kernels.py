@@ -21,10 +21,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import cmake
 
 from benchmarks.harness import write_result
 
@@ -61,10 +64,11 @@ def with_ratios(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def _built() -> Path:
+    environment = {**os.environ, "PATH": os.pathsep.join([cmake.CMAKE_BIN_DIR, os.environ["PATH"]])}
     configure = ["cmake", "-S", str(ROOT), "-B", str(BUILD), "-G", "Ninja", "-DJCB_BUILD_TESTS=ON", "-DJCB_CUDA=off"]
     configure += [f"-DPython_EXECUTABLE={sys.executable}"]
     for command in (configure, ["cmake", "--build", str(BUILD), "--target", "bench_maxsim"]):
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     return BUILD / "csrc" / "tests" / "bench_maxsim"
 
 

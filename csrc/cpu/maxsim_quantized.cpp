@@ -176,7 +176,7 @@ class Prepared final : public PreparedQueries {
   }
 
   Family family_of(int tokens) const {
-    if (codec_.nbits > 2 || (codec_.nbits == 2 && kernels_.dot_for_low_bits && tokens > 16)) return Family::kDot;
+    if (codec_.nbits > 2 || (codec_.nbits == 2 && kernels_.dot_for_low_bits)) return Family::kDot;
     return tokens > 16 ? Family::kRowBytes : Family::kRowWords;
   }
 

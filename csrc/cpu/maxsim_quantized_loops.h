@@ -164,13 +164,14 @@ struct Dot {
 
   JCB_INLINE void score(const FastTile& tile, const CodeReader& reader, const uint8_t* codes, int first, int last,
                         const FastChunk& chunk, typename Simd::Words (&best)[kHalves]) {
+    const typename Simd::template CodeWeights<kBits> weights_of(tile.weights);
+    const int64_t positions = tile.positions, blocks = reader.blocks(), code_bytes = reader.code_bytes();
     for (int t0 = first; t0 < last; t0 += kTokens) {
       int token[kTokens];  // the last one again where there are no more: that changes no maximum
       for (int t = 0; t < kTokens; ++t) {
         token[t] = t0 + t < last ? t0 + t : last - 1;
         Simd::prefetch(chunk.scores[token[t] + kPrefetchTokens]);
-        Simd::template weights_of_code<kBits>(codes + (token[t] - first) * reader.code_bytes(), reader.blocks(),
-                                              tile.weights, weights + t * tile.positions);
+        weights_of(codes + (token[t] - first) * code_bytes, blocks, weights + t * positions);
       }
       typename Simd::Words a[kTokens][kHalves];
       Simd::template dot<kTokens, kHalves>(tile, weights, a);
@@ -212,7 +213,9 @@ bool score_tile(const FastTile& tile, const TokenScale& scale, const TokenArrays
 template <class Simd, int kBits>
 bool score_dot(const FastTile& tile, const TokenScale& scale, const TokenArrays& tokens, const TokenRun* runs,
                int64_t count, float* scores) {
-  return tile.columns == 32 ? score_tile<Simd, Dot<Simd, kBits, 2>>(tile, scale, tokens, runs, count, scores)
+  using Wide = typename Simd::OfThirtyTwo;
+  constexpr int kHalves = 32 * sizeof(int16_t) / sizeof(typename Wide::Words);
+  return tile.columns == 32 ? score_tile<Wide, Dot<Wide, kBits, kHalves>>(tile, scale, tokens, runs, count, scores)
                             : score_tile<Simd, Dot<Simd, kBits, 1>>(tile, scale, tokens, runs, count, scores);
 }
 

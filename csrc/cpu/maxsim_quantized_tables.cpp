@@ -43,6 +43,9 @@ int64_t row_of_nibble(int64_t g) {
   return byte / 8 * 16 + high * 8 + byte % 8;
 }
 
+// Where token t of 32 lies for sums that are packed by lanes: lanes of two registers give four each to eight.
+int64_t packed_column(int64_t t) { return t / 8 * 4 + t % 4 + t / 4 % 2 * 16; }
+
 double largest_size(const double* values, int count) {
   double largest = 0.0;
   for (int i = 0; i < count; ++i) largest = std::max(largest, std::fabs(values[i]));
@@ -188,6 +191,7 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
   std::vector<int64_t> chain_sums(chains * 2);
   double largest = 1.0;
   for (int t = 0; t < count_; ++t) {
+    const int64_t column = limits.packed_columns && columns == 32 ? packed_column(t) : t;
     const float* query = tokens.queries + t * dim;
     double largest_value = 0.0, size = 0.0;
     std::fill(chain_sizes.begin(), chain_sizes.end(), 0.0);
@@ -214,7 +218,7 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
       const int64_t d = dimension_of_position(codec_.nbits, p);
       if (d >= dim) continue;
       const int rounded = static_cast<int>(std::nearbyint(query[d] / s));
-      query_[(p / 4 * columns + t) * 4 + p % 4] = static_cast<int8_t>(rounded);
+      query_[(p / 4 * columns + column) * 4 + p % 4] = static_cast<int8_t>(rounded);
       chain_sums[p / kChain * 2 + p / 2 % 2] += rounded;
       errors[t] += lattice.largest_combination(query[d] - s * rounded, s * rounded);
       sum_size += std::abs(rounded) * lattice.largest_weight;
@@ -225,7 +229,7 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
       start16_[(lane / 2 * columns + t) * 2 + lane % 2] = static_cast<int16_t>(static_cast<uint16_t>(part));
       start += part + limits.weight_offset * chain_sums[lane];
     }
-    start32_[t] = static_cast<int32_t>(start);
+    start32_[column] = static_cast<int32_t>(start);
     errors[t] += step * static_cast<double>(chains);  // 2 lanes, a half each
     steps_[t] = step;
     largest = std::max(largest, sum_size + static_cast<double>(chains));
@@ -236,8 +240,8 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
   for (int t = 0; t < count_; ++t) {
     steps_[t] = std::ldexp(steps_[t], view_.shift);
     lookup_error_sum_ += errors[t] + 0.5 * steps_[t];
-    start32_[t] += view_.rounding;
   }
+  for (int64_t column = 0; column < columns; ++column) start32_[column] += view_.rounding;
   const int per_nibble = 4 / codec_.nbits, mask = (1 << codec_.nbits) - 1;
   weights_ = make_aligned<uint8_t>(256);
   std::copy_n(lattice.weights, 256, weights_.get());

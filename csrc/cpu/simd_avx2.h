@@ -19,11 +19,14 @@ namespace {  // private to each file that includes this: nothing here may be sha
 // keeps one of them in memory, which doubles their time; and it fuses a product with a sum where both were asked for.
 #if defined(JCB_SIMDE)
 #define JCB_KEEP(value) (void)(value)
+#define JCB_KEEP_SCALAR(value) (void)(value)
 #else
 #define JCB_KEEP(value) __asm__ volatile("" : "+v"(value))
+#define JCB_KEEP_SCALAR(value) __asm__ volatile("" : "+r"(value))
 #endif
 
 struct Avx2 {
+  using OfThirtyTwo = Avx2;  // the operations for products with 32 query tokens
   using Bytes = __m256i;
   using Words = __m256i;  // of 16 query tokens
   using Floats = __m256;
@@ -102,21 +105,24 @@ struct Avx2 {
     _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0);
   }
 
+  // Weights of codes, by a table (FastTile::weights) that is held in registers: stores of bytes may alias anything, and a
+  // compiler would load it again for every token.
   template <int kBits>
-  static JCB_INLINE void weights_of_code(const uint8_t* codes, int64_t blocks, const uint8_t* table, uint8_t* weights) {
-    if constexpr (kBits == 8) {
-      for (int64_t i = 0; i < 16 * blocks; ++i) weights[i] = table[codes[i]];
-      return;
+  struct CodeWeights {
+    __m256i first, second;  // the second at 2 bits
+    JCB_INLINE explicit CodeWeights(const uint8_t* table)
+        : first(broadcast_block(table)), second(broadcast_block(table + 16)) {}
+
+    JCB_INLINE void operator()(const uint8_t* codes, int64_t blocks, uint8_t* weights) const {
+      const __m256i high_half = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4), low_bits = _mm256_set1_epi8(15);
+      for (int64_t block = 0; block < blocks; ++block, weights += 128 / kBits) {
+        const __m256i code = broadcast_block(codes + kCodeBlock * block);
+        const __m256i nibbles = _mm256_and_si256(_mm256_srlv_epi32(code, high_half), low_bits);
+        store(weights, _mm256_shuffle_epi8(first, nibbles));
+        if (kBits == 2) store(weights + 32, _mm256_shuffle_epi8(second, nibbles));
+      }
     }
-    const __m256i first = broadcast_block(table), second = broadcast_block(table + 16);  // the second at 2 bits
-    const __m256i high_half = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4), low_bits = _mm256_set1_epi8(15);
-    for (int64_t block = 0; block < blocks; ++block, weights += 128 / kBits) {
-      const __m256i code = broadcast_block(codes + kCodeBlock * block);
-      const __m256i nibbles = _mm256_and_si256(_mm256_srlv_epi32(code, high_half), low_bits);
-      store(weights, _mm256_shuffle_epi8(first, nibbles));
-      if (kBits == 2) store(weights + 32, _mm256_shuffle_epi8(second, nibbles));
-    }
-  }
+  };
 
   static JCB_INLINE void token_multipliers(const uint16_t* sigmas, const uint16_t* norms, int count,
                                            const TokenScale& scale, uint32_t* of_score, uint32_t* of_product) {
@@ -231,6 +237,24 @@ struct Avx2 {
   static JCB_INLINE __m256i twice(__m256 value) {  // at most 32767: each half of the 32 bits is the i16
     const __m256i rounded = _mm256_cvtps_epi32(value);
     return _mm256_or_si256(_mm256_slli_epi32(rounded, 16), _mm256_and_si256(rounded, _mm256_set1_epi32(0xffff)));
+  }
+};
+
+// 256 weights are in memory, looked up one by one.
+template <>
+struct Avx2::CodeWeights<8> {
+  const uint8_t* table;
+  JCB_INLINE explicit CodeWeights(const uint8_t* weights) : table(weights) {}
+
+  JCB_INLINE void operator()(const uint8_t* codes, int64_t blocks, uint8_t* weights) const {
+    for (int64_t i = 0; i < 16 * blocks; i += 8) {
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) {
+        uint8_t weight = table[codes[i + j]];
+        JCB_KEEP_SCALAR(weight);  // g++ 12 builds vectors of single bytes otherwise, which takes twice as long
+        weights[i + j] = weight;
+      }
+    }
   }
 };
 

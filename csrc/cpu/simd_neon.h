@@ -33,6 +33,7 @@ namespace {  // private to each file that includes this: nothing here may be sha
 #endif
 
 struct Neon {
+  using OfThirtyTwo = Neon;  // as in simd_avx2.h
   struct Bytes {
     uint8x16_t low, high;
   };
@@ -114,24 +115,25 @@ struct Neon {
   // --------------------------------------------------------------------------------------------------- document tokens
   static JCB_INLINE void prefetch(const void* address) { __builtin_prefetch(address); }
 
+  // As in simd_avx2.h.
   template <int kBits>
-  static JCB_INLINE void weights_of_code(const uint8_t* codes, int64_t blocks, const uint8_t* table, uint8_t* weights) {
-    if constexpr (kBits == 8) {
-      look_up_bytes(codes, blocks, table, weights);
-      return;
-    }
-    const uint8x16_t first = vld1q_u8(table), second = vld1q_u8(table + 16);  // the second at 2 bits
-    for (int64_t block = 0; block < blocks; ++block, weights += 128 / kBits) {
-      const uint8x16_t code = vld1q_u8(codes + kCodeBlock * block);
-      const uint8x16_t low = vandq_u8(code, vdupq_n_u8(15)), high = vshrq_n_u8(code, 4);
-      vst1q_u8(weights, vqtbl1q_u8(first, low));
-      vst1q_u8(weights + 16, vqtbl1q_u8(first, high));
-      if constexpr (kBits == 2) {
-        vst1q_u8(weights + 32, vqtbl1q_u8(second, low));
-        vst1q_u8(weights + 48, vqtbl1q_u8(second, high));
+  struct CodeWeights {
+    uint8x16_t first, second;  // the second at 2 bits
+    JCB_INLINE explicit CodeWeights(const uint8_t* table) : first(vld1q_u8(table)), second(vld1q_u8(table + 16)) {}
+
+    JCB_INLINE void operator()(const uint8_t* codes, int64_t blocks, uint8_t* weights) const {
+      for (int64_t block = 0; block < blocks; ++block, weights += 128 / kBits) {
+        const uint8x16_t code = vld1q_u8(codes + kCodeBlock * block);
+        const uint8x16_t low = vandq_u8(code, vdupq_n_u8(15)), high = vshrq_n_u8(code, 4);
+        vst1q_u8(weights, vqtbl1q_u8(first, low));
+        vst1q_u8(weights + 16, vqtbl1q_u8(first, high));
+        if constexpr (kBits == 2) {
+          vst1q_u8(weights + 32, vqtbl1q_u8(second, low));
+          vst1q_u8(weights + 48, vqtbl1q_u8(second, high));
+        }
       }
     }
-  }
+  };
 
   static JCB_INLINE void token_multipliers(const uint16_t* sigmas, const uint16_t* norms, int count,
                                            const TokenScale& scale, uint32_t* of_score, uint32_t* of_product) {
@@ -274,6 +276,15 @@ struct Neon {
   static JCB_INLINE uint32x4_t twice(Floats value) {  // at most 32767: each half of the 32 bits is the i16
     const uint32x4_t rounded = vreinterpretq_u32_s32(vcvtnq_s32_f32(value));
     return vorrq_u32(vshlq_n_u32(rounded, 16), vandq_u32(rounded, vdupq_n_u32(0xffff)));
+  }
+};
+
+template <>
+struct Neon::CodeWeights<8> {
+  const uint8_t* table;
+  JCB_INLINE explicit CodeWeights(const uint8_t* weights) : table(weights) {}
+  JCB_INLINE void operator()(const uint8_t* codes, int64_t blocks, uint8_t* weights) const {
+    look_up_bytes(codes, blocks, table, weights);
   }
 };
 

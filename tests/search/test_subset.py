@@ -33,8 +33,8 @@ def test_hits_are_the_best_of_the_subset(searcher: Searcher, size: int, options:
         assert len(found) == len(wanted), "k hits, or all documents of the subset that have vectors"
         if hits.exact:
             assert found == wanted
-        else:
-            assert len(set(found) & set(wanted)) >= 6, "random vectors have no neighbourhoods to be found by"
+        elif "probes" not in options:
+            assert len(set(found) & set(wanted)) >= 7, "of vectors without any structure, the hardest there are"
 
 
 def test_a_subset_of_few_documents_is_searched_exactly(searcher: Searcher) -> None:
@@ -51,7 +51,7 @@ def test_a_batch_with_a_subset_gives_the_answers_of_single_searches(searcher: Se
 
 def test_documents_are_chosen_by_what_they_say_of_themselves(tmp_path: Path) -> None:
     values, offsets = random_embeddings(40, DIM, seed=3)
-    documents = [Document(f"p{n % 4}#{n}", parent=f"p{n % 4}", metadata={"year": 2000 + n}) for n in range(40)]
+    documents = [Document(f"p{n % 4}#{n}", "", parent=f"p{n % 4}", metadata={"year": 2000 + n}) for n in range(40)]
     with IndexWriter.create(tmp_path / "index", dim=DIM, nbits=4, centroids=8) as writer:
         writer.add_vectors(documents, values, offsets)
     with Searcher.open(tmp_path / "index") as searcher:

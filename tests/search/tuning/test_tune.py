@@ -265,7 +265,7 @@ def test_deleted_documents_count_neither_as_wanted_nor_as_cost(tmp_path: Path, m
     path = tmp_path / "index"
     build(path, 300)
     mask = np.packbits(np.arange(300) % 2 == 0, bitorder="little")
-    monkeypatch.setattr("jcb_engine.search.searcher.deleted_mask", lambda segments: mask)
+    monkeypatch.setattr("jcb_engine.search.subset.deleted_mask", lambda segments: mask)
     with Searcher.open(path) as searcher:
         curve = searcher.tune(QUERIES[:20], recall=0.8)
         _, offsets = random_embeddings(300, DIM, seed=11)
@@ -370,7 +370,7 @@ def test_an_index_of_a_handful_of_texts_can_be_tuned(tmp_path: Path) -> None:
 
 def test_where_everything_is_deleted_there_is_nothing_to_tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(tmp_path / "index", 20)
-    monkeypatch.setattr("jcb_engine.search.searcher.deleted_mask", lambda segments: np.zeros(3, np.uint8))
+    monkeypatch.setattr("jcb_engine.search.subset.deleted_mask", lambda segments: np.zeros(3, np.uint8))
     with Searcher.open(tmp_path / "index") as searcher:
         for queries in (None, QUERIES[:2]):
             with pytest.raises(InputError, match="nothing to tune"):
