@@ -121,7 +121,7 @@ void inner_products(const Machine& machine, const float* rows, int64_t row_count
                     int64_t column_count, int64_t dim, float* products) {
   const Panels panels(machine.kernels, columns, column_count, dim);
   const int64_t blocks = (row_count + kRowsPerBlock - 1) / kRowsPerBlock;
-  constexpr int64_t kBlocksPerItem = 8;  // 3 million multiplications at 128 dimensions and 32 columns
+  constexpr int64_t kBlocksPerItem = 4;  // 1.5 million multiplications at 128 dimensions and 32 columns
   machine.pool.for_each((blocks + kBlocksPerItem - 1) / kBlocksPerItem, [&](int64_t item) {
     const int64_t last = std::min(blocks, (item + 1) * kBlocksPerItem);
     for (int64_t block = item * kBlocksPerItem; block < last; ++block) {
@@ -134,9 +134,10 @@ void inner_products(const Machine& machine, const float* rows, int64_t row_count
 
 void best_centroids(const Machine& machine, const float* table, int64_t centroid_count, int64_t query_tokens,
                     int64_t count, int64_t* ids, float* scores) {
-  machine.pool.for_each((query_tokens + kTokensPerBlock - 1) / kTokensPerBlock, [&](int64_t block) {
-    const int64_t first = block * kTokensPerBlock;
-    const Columns columns{table, centroid_count, query_tokens, first, std::min(kTokensPerBlock, query_tokens - first)};
+  const int64_t blocks = (query_tokens + kTokensPerBlock - 1) / kTokensPerBlock;
+  machine.pool.for_each(blocks, [&](int64_t block) {
+    const int64_t first = block * query_tokens / blocks, last = (block + 1) * query_tokens / blocks;  // about equal
+    const Columns columns{table, centroid_count, query_tokens, first, last - first};
     (count <= kFew ? pick_few : pick_many)(columns, count, ids + first * count, scores + first * count);
   });
 }

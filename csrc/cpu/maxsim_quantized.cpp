@@ -73,7 +73,7 @@ struct Query {
   const float* vectors = nullptr;  // [tokens, D]
   int64_t first = 0;               // token of the call
   int tokens = 0;
-  std::once_flag tiles_once, scores_once, exact_once;
+  std::once_flag tiles_once, scores_once, errors_once, exact_once;
   std::vector<Tile> tiles;
   AlignedArray<float> transposed;  // of the exact form
 };
@@ -100,20 +100,16 @@ class Prepared final : public PreparedQueries {
 
   int64_t query_count() const override { return count_; }
 
+  void make_ready(int64_t query_number, const ThreadPool& pool) const override {
+    if (!fast_is_exact_ && centroid_scores_ != nullptr) make_ready(queries_[query_number], &pool);
+  }
+
   void score_fast(const SegmentView& segment, int64_t query_number, const uint32_t* documents, int64_t count,
                   float* scores) const override {
     if (fast_is_exact_) return score_exact(segment, query_number, documents, count, scores);
     check_centroid_scores();
     Query& query = queries_[query_number];
-    build_tiles(query);
-    std::call_once(query.scores_once, [&] {
-      int64_t first = query.first;
-      for (Tile& tile : query.tiles) {
-        tile.convert_centroid_scores(kernels_.convert_scores, centroid_scores_ + first, codec_.centroid_count,
-                                     stride_);
-        first += tile.view().columns;
-      }
-    });
+    make_ready(query, nullptr);
     const TokenArrays arrays = token_arrays(segment, codec_.centroid_count);
     for_blocks(segment, documents, count, scores, [&](const TokenRun* runs, int64_t block, float* block_scores) {
       bool sound = true;
@@ -145,7 +141,14 @@ class Prepared final : public PreparedQueries {
   float error_bound(int64_t query_number, float max_sigma, float max_norm) const override {
     if (fast_is_exact_) return 0.0f;
     Query& query = queries_[query_number];
-    build_tiles(query);
+    build_tiles(query, nullptr);
+    std::call_once(query.errors_once, [&] {
+      const float* vectors = query.vectors;
+      for (Tile& tile : query.tiles) {
+        if (tile.view().family == Family::kDot) tile.measure_dot_error(lattice_, vectors);
+        vectors += 32 * codec_.dim;
+      }
+    });
     double bound = 0.0;
     for (const Tile& tile : query.tiles) bound += tile.error_bound(max_sigma, max_norm, query.tokens);
     return std::nextafter(static_cast<float>(bound), std::numeric_limits<float>::infinity());
@@ -180,10 +183,22 @@ class Prepared final : public PreparedQueries {
     return tokens > 16 ? Family::kRowBytes : Family::kRowWords;
   }
 
-  void build_tiles(Query& query) const {
+  void make_ready(Query& query, const ThreadPool* pool) const {
+    build_tiles(query, pool);
+    std::call_once(query.scores_once, [&] {
+      int64_t first = query.first;
+      for (Tile& tile : query.tiles) {
+        tile.convert_centroid_scores(kernels_.convert_scores, centroid_scores_ + first, codec_.centroid_count, stride_,
+                                     pool);
+        first += tile.view().columns;
+      }
+    });
+  }
+
+  void build_tiles(Query& query, const ThreadPool* pool) const {
     std::call_once(query.tiles_once, [&] {
       check_finite(query.vectors, query.tokens * codec_.dim);
-      const std::vector<double> largest_scores = largest_centroid_scores(query);
+      const std::vector<double> largest_scores = largest_centroid_scores(query, pool);
       query.tiles.reserve((query.tokens + 31) / 32);
       for (int first = 0; first < query.tokens; first += 32) {
         const int left = std::min(query.tokens - first, 32);
@@ -194,7 +209,7 @@ class Prepared final : public PreparedQueries {
   }
 
   // [tokens]. Without centroid scores, the bound that Cauchy and Schwarz give (and 1e-4 of it for fp32 products).
-  std::vector<double> largest_centroid_scores(const Query& query) const {
+  std::vector<double> largest_centroid_scores(const Query& query, const ThreadPool* pool) const {
     std::vector<double> largest(query.tokens);
     if (centroid_scores_ == nullptr) {
       const double norm = largest_centroid_norm();
@@ -209,15 +224,19 @@ class Prepared final : public PreparedQueries {
     }
     for (int first = 0; first < query.tokens; first += kScoreColumns) {
       const int count = std::min(kScoreColumns, query.tokens - first);
-      const float* row = centroid_scores_ + query.first + first;
+      const float* column = centroid_scores_ + query.first + first;
       const int64_t safe = rows_to_read_beyond(codec_.centroid_count, stride_, kScoreColumns);
-      float sizes[kScoreColumns] = {};
-      kernels_.largest_sizes(row, safe, stride_, sizes);
-      row += safe * stride_;
-      for (int64_t k = safe; k < codec_.centroid_count; ++k, row += stride_) {
-        for (int t = 0; t < count; ++t) sizes[t] = larger_size(sizes[t], row[t]);
+      std::vector<float> sizes((row_blocks(safe) + 1) * kScoreColumns);
+      for_row_blocks(pool, safe, [&](int64_t block, int64_t begin, int64_t end) {
+        kernels_.largest_sizes(column + begin * stride_, end - begin, stride_, &sizes[block * kScoreColumns]);
+      });
+      for (int64_t k = safe; k < codec_.centroid_count; ++k) {
+        for (int t = 0; t < count; ++t) sizes[t] = larger_size(sizes[t], column[k * stride_ + t]);
       }
-      std::copy_n(sizes, count, largest.begin() + first);
+      for (size_t i = 0; i < sizes.size(); ++i) {
+        const int t = static_cast<int>(i % kScoreColumns);
+        if (t < count) largest[first + t] = std::max<double>(largest[first + t], sizes[i]);
+      }
     }
     return largest;
   }

@@ -66,6 +66,23 @@ JCB_INLINE void exact_rest(const ExactQuery& query, const ExactChunk& chunk, con
   }
 }
 
+// values = levels of codes, for whole bytes of code. Those past the last dimension meet zeros of the query.
+template <class Simd, int kBits, class Table>
+JCB_INLINE void decode_levels(const uint8_t* codes, int64_t bytes, const float* levels_of_byte, const Table& table,
+                              float* values) {
+  constexpr int kPerByte = 8 / kBits;
+  int64_t byte = 0;
+  if constexpr (Simd::kPermutesLevels && kBits <= 4) {  // a register of levels at a time
+    constexpr int kBytes = Simd::kFloatLanes / kPerByte;
+    for (; byte + kBytes <= bytes; byte += kBytes) {
+      Simd::store_floats(values + byte * kPerByte, Simd::template levels_of<kBits>(codes + byte, table));
+    }
+  }
+  for (; byte < bytes; ++byte) {
+    std::memcpy(values + byte * kPerByte, levels_of_byte + codes[byte] * kPerByte, kPerByte * sizeof(float));
+  }
+}
+
 template <class Simd, int kBits>
 bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const TokenRun* runs, int64_t count,
                       float* scores) {
@@ -73,8 +90,12 @@ bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const 
   alignas(64) float values[kTokens * kLargestDimensions];
   alignas(64) float best[kLargestQueryTokens];
   ExactChunk chunk;
-  const int64_t dims = query.code_bytes * kPerByte;  // those past the last meet zeros of the query
+  const int64_t dims = query.code_bytes * kPerByte;
+  float levels[16];  // of a nibble: what its first code stands for
+  for (int n = 0; n < 16; ++n) levels[n] = query.levels_of_byte[n * kPerByte];
+  const typename Simd::LevelTable table(levels);
   for (int64_t i = 0; i < count; ++i) {
+    if (i + 1 < count) prefetch_document<Simd>(tokens, runs[i + 1], query.code_bytes);
     if (runs[i].begin == runs[i].end) continue;
     for (int c = 0; c < query.columns; ++c) best[c] = c < query.tokens ? -__builtin_inff() : 0.0f;
     for (int64_t first = runs[i].begin; first < runs[i].end; first += kTokensPerChunk) {
@@ -92,11 +113,8 @@ bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const 
         int token[kTokens];
         for (int t = 0; t < kTokens; ++t) {
           token[t] = t0 + t < length ? t0 + t : length - 1;
-          const uint8_t* codes = tokens.codes + (first + token[t]) * query.code_bytes;
-          for (int64_t byte = 0; byte < query.code_bytes; ++byte) {
-            std::memcpy(values + t * dims + byte * kPerByte, query.levels_of_byte + codes[byte] * kPerByte,
-                        kPerByte * sizeof(float));
-          }
+          decode_levels<Simd, kBits>(tokens.codes + (first + token[t]) * query.code_bytes, query.code_bytes,
+                                     query.levels_of_byte, table, values + t * dims);
         }
         int column = 0;
         for (; column + 32 <= query.tokens; column += 32) {

@@ -188,6 +188,7 @@ bool score_tile(const FastTile& tile, const TokenScale& scale, const TokenArrays
   CodeReader codes(tokens, tile.code_bytes);
   FastChunk chunk;
   for (int64_t i = 0; i < count; ++i) {
+    if (i + 1 < count) prefetch_document<Simd>(tokens, runs[i + 1], tile.code_bytes);
     if (runs[i].begin == runs[i].end) continue;
     typename Simd::Words best[Kernel::kHalves];
     for (auto& values : best) values = Simd::fill_words(-32768);

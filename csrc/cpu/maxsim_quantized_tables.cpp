@@ -43,6 +43,8 @@ int64_t row_of_nibble(int64_t g) {
   return byte / 8 * 16 + high * 8 + byte % 8;
 }
 
+int rounded_value(double value, double step) { return static_cast<int>(std::lrint(value / step)); }
+
 // Where token t of 32 lies for sums that are packed by lanes: lanes of two registers give four each to eight.
 int64_t packed_column(int64_t t) { return t / 8 * 4 + t % 4 + t / 4 % 2 * 16; }
 
@@ -54,11 +56,11 @@ double largest_size(const double* values, int count) {
 
 }  // namespace
 
-void* allocate_aligned(int64_t bytes) {
+void* allocate_aligned(int64_t bytes, bool zeroed) {
   const size_t size = (static_cast<size_t>(bytes) + 63) / 64 * 64;
   void* memory = std::aligned_alloc(64, std::max<size_t>(size, 64));
   if (memory == nullptr) throw std::bad_alloc();
-  return std::memset(memory, 0, size);
+  return zeroed ? std::memset(memory, 0, size) : memory;
 }
 
 void FreeAligned::operator()(void* memory) const { std::free(memory); }
@@ -186,7 +188,7 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
   start32_ = make_aligned<int32_t>(columns);
   start16_ = make_aligned<int16_t>(chains * columns * 2);
   const double bias = lattice.low / lattice.unit;
-  std::vector<double> errors(count_);
+  const std::vector<int64_t> dimensions = dimensions_of_positions();
   std::vector<double> chain_sizes(chains * 2);
   std::vector<int64_t> chain_sums(chains * 2);
   double largest = 1.0;
@@ -197,11 +199,11 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
     std::fill(chain_sizes.begin(), chain_sizes.end(), 0.0);
     std::fill(chain_sums.begin(), chain_sums.end(), 0);
     for (int64_t p = 0; p < view_.positions; ++p) {
-      const int64_t d = dimension_of_position(codec_.nbits, p);
-      if (d >= dim) continue;
-      largest_value = std::max(largest_value, std::fabs(static_cast<double>(query[d])));
-      chain_sizes[p / kChain * 2 + p / 2 % 2] += std::fabs(query[d]);
-      size += std::fabs(query[d]);
+      if (dimensions[p] >= dim) continue;
+      const double value = std::fabs(static_cast<double>(query[dimensions[p]]));
+      largest_value = std::max(largest_value, value);
+      chain_sizes[p / kChain * 2 + p / 2 % 2] += value;
+      size += value;
     }
     product_sum_ += size * lattice.largest_level;
     double s = largest_value / 127.0;
@@ -212,15 +214,12 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
     s = std::max(s, smallest_step(tokens.largest_scores[t]) / lattice.unit);
     if (s == 0.0) continue;
     const double step = float_not_below(s * lattice.unit);
-    s = step / lattice.unit;
     double sum_size = 0.0;
     for (int64_t p = 0; p < view_.positions; ++p) {
-      const int64_t d = dimension_of_position(codec_.nbits, p);
-      if (d >= dim) continue;
-      const int rounded = static_cast<int>(std::nearbyint(query[d] / s));
+      if (dimensions[p] >= dim) continue;
+      const int rounded = rounded_value(query[dimensions[p]], step / lattice.unit);
       query_[(p / 4 * columns + column) * 4 + p % 4] = static_cast<int8_t>(rounded);
       chain_sums[p / kChain * 2 + p / 2 % 2] += rounded;
-      errors[t] += lattice.largest_combination(query[d] - s * rounded, s * rounded);
       sum_size += std::abs(rounded) * lattice.largest_weight;
     }
     int64_t start = 0;
@@ -230,17 +229,13 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
       start += part + limits.weight_offset * chain_sums[lane];
     }
     start32_[column] = static_cast<int32_t>(start);
-    errors[t] += step * static_cast<double>(chains);  // 2 lanes, a half each
     steps_[t] = step;
     largest = std::max(largest, sum_size + static_cast<double>(chains));
   }
   while (std::ldexp(largest, -view_.shift) > kLargestWord - 1.0) ++view_.shift;
   view_.rounding = view_.shift > 0 ? 1 << (view_.shift - 1) : 0;
   largest_a_ = kLargestWord;
-  for (int t = 0; t < count_; ++t) {
-    steps_[t] = std::ldexp(steps_[t], view_.shift);
-    lookup_error_sum_ += errors[t] + 0.5 * steps_[t];
-  }
+  for (int t = 0; t < count_; ++t) steps_[t] = std::ldexp(steps_[t], view_.shift);
   for (int64_t column = 0; column < columns; ++column) start32_[column] += view_.rounding;
   const int per_nibble = 4 / codec_.nbits, mask = (1 << codec_.nbits) - 1;
   weights_ = make_aligned<uint8_t>(256);
@@ -255,10 +250,33 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
   view_.weights = weights_.get();
 }
 
+std::vector<int64_t> Tile::dimensions_of_positions() const {
+  std::vector<int64_t> dimensions(view_.positions);
+  for (int64_t p = 0; p < view_.positions; ++p) dimensions[p] = dimension_of_position(codec_.nbits, p);
+  return dimensions;
+}
+
+// Per query token the sum over dimensions of the largest error of a product, 2 lanes of a chain off by a half each, and
+// A off by a half.
+void Tile::measure_dot_error(const LevelLattice& lattice, const float* queries) {
+  const std::vector<int64_t> dimensions = dimensions_of_positions();
+  for (int t = 0; t < count_; ++t) {
+    if (steps_[t] == 0.0) continue;
+    const double step = std::ldexp(steps_[t], -view_.shift), s = step / lattice.unit;
+    double error = step * static_cast<double>(view_.positions / kChain) + 0.5 * steps_[t];
+    for (const int64_t d : dimensions) {
+      if (d >= codec_.dim) continue;
+      const double value = queries[t * codec_.dim + d], rounded = s * rounded_value(value, s);
+      error += lattice.largest_combination(value - rounded, rounded);
+    }
+    lookup_error_sum_ += error;
+  }
+}
+
 void Tile::convert_centroid_scores(ConvertScoresFunction convert, const float* scores, int64_t centroid_count,
-                                   int64_t stride) {
+                                   int64_t stride, const ThreadPool* pool) {
   const int columns = view_.columns;
-  centroid_scores_ = make_aligned<int16_t>(centroid_count * columns);
+  centroid_scores_ = make_aligned<int16_t>(centroid_count * columns, false);
   view_.centroid_scores = centroid_scores_.get();
   float factors[32] = {};  // by token
   for (int token = 0; token < count_; ++token) {
@@ -267,7 +285,9 @@ void Tile::convert_centroid_scores(ConvertScoresFunction convert, const float* s
   // Whole registers are read, whatever is behind a row's own values: the factors there are zero.
   int16_t* to = centroid_scores_.get();
   const int64_t safe = rows_to_read_beyond(centroid_count, stride, columns);
-  convert(view_, scores, safe, stride, factors, to);
+  for_row_blocks(pool, safe, [&](int64_t, int64_t begin, int64_t end) {
+    convert(view_, scores + begin * stride, end - begin, stride, factors, to + begin * columns);
+  });
   for (int64_t k = safe; k < centroid_count; ++k) {
     float row[32] = {};
     std::copy_n(scores + k * stride, count_, row);

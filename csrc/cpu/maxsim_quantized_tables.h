@@ -39,16 +39,30 @@ inline int64_t rows_to_read_beyond(int64_t rows, int64_t stride, int64_t columns
   return std::max<int64_t>(0, rows - 1 - (columns + stride - 1) / stride);
 }
 
+// Rows of a table in blocks that threads share: work(block, begin, end), on the calling thread alone without a pool.
+constexpr int64_t kTableRowsPerBlock = 1024;  // 64 KB of scores of 16 query tokens: 10 us
+
+inline int64_t row_blocks(int64_t rows) { return (rows + kTableRowsPerBlock - 1) / kTableRowsPerBlock; }
+
+template <class Work>
+void for_row_blocks(const ThreadPool* pool, int64_t rows, const Work& work) {
+  const auto run = [&](int64_t block) {
+    work(block, block * kTableRowsPerBlock, std::min(rows, (block + 1) * kTableRowsPerBlock));
+  };
+  if (pool != nullptr) return pool->for_each(row_blocks(rows), run);
+  for (int64_t block = 0; block < row_blocks(rows); ++block) run(block);
+}
+
 struct FreeAligned {
   void operator()(void* memory) const;
 };
 template <class T>
-using AlignedArray = std::unique_ptr<T[], FreeAligned>;  // at a multiple of 64 bytes, zeroed
+using AlignedArray = std::unique_ptr<T[], FreeAligned>;  // at a multiple of 64 bytes
 
-void* allocate_aligned(int64_t bytes);
+void* allocate_aligned(int64_t bytes, bool zeroed);
 template <class T>
-AlignedArray<T> make_aligned(int64_t count) {
-  return AlignedArray<T>(static_cast<T*>(allocate_aligned(count * static_cast<int64_t>(sizeof(T)))));
+AlignedArray<T> make_aligned(int64_t count, bool zeroed = true) {
+  return AlignedArray<T>(static_cast<T*>(allocate_aligned(count * static_cast<int64_t>(sizeof(T)), zeroed)));
 }
 
 // Query tokens of one tile. largest_scores: [count], at least the largest |centroid score| of each.
@@ -66,7 +80,10 @@ class Tile {
 
   // scores: [K][stride], the first token of this tile.
   void convert_centroid_scores(ConvertScoresFunction convert, const float* scores, int64_t centroid_count,
-                               int64_t stride);
+                               int64_t stride, const ThreadPool* pool);
+
+  // Of kDot: the part of the bound that takes longer than all else here. Once, before error_bound().
+  void measure_dot_error(const LevelLattice& lattice, const float* queries);
 
   const FastTile& view() const { return view_; }
   TokenScale scale(float max_sigma, float max_norm) const;
@@ -79,6 +96,7 @@ class Tile {
   void build_row_words(const TileTokens& tokens);
   void build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens);
   double step_of_scale(double max_sigma, double norm) const;
+  std::vector<int64_t> dimensions_of_positions() const;
 
   CodecView codec_;
   FastTile view_{};

@@ -26,5 +26,22 @@ JCB_INLINE bool load_centroid_ids(const TokenArrays& tokens, int64_t first, int 
              : copy_centroid_ids(tokens.centroid_ids_32 + first, count, tokens.centroid_count, to);
 }
 
+// Asks for the beginning of a document's arrays, while the one before it is scored: documents of a list lie anywhere, and
+// what prefetches by itself in a processor begins anew with each.
+template <class Simd>
+JCB_INLINE void prefetch_document(const TokenArrays& tokens, const TokenRun& run, int64_t code_bytes) {
+  constexpr int64_t kLine = 64, kCodeLines = 16;
+  const int64_t left = (run.end - run.begin) * code_bytes;
+  const uint8_t* codes = tokens.codes + run.begin * code_bytes;
+  for (int64_t i = 0; i < kCodeLines && i * kLine < left; ++i) Simd::prefetch(codes + i * kLine);
+  Simd::prefetch(tokens.sigmas + run.begin);
+  Simd::prefetch(tokens.norms + run.begin);
+  if (tokens.centroid_ids_16 != nullptr) {
+    Simd::prefetch(tokens.centroid_ids_16 + run.begin);
+  } else {
+    Simd::prefetch(tokens.centroid_ids_32 + run.begin);
+  }
+}
+
 }  // namespace
 }  // namespace jcb::maxsim

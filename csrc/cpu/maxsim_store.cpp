@@ -79,6 +79,10 @@ void PreparedCall::score(const SegmentView& segment, int64_t query, const uint32
   }
 }
 
+void PreparedCall::make_ready(const ThreadPool& pool) const {
+  for (int64_t piece = 0; piece < pieces_->query_count(); ++piece) pieces_->make_ready(piece, pool);
+}
+
 float PreparedCall::error_bound(const CodecView& codec, const SegmentView& segment, int64_t query) const {
   const int64_t first = first_piece_[query], last = first_piece_[query + 1];
   if (first == last) return 0.0f;
@@ -96,6 +100,7 @@ void maxsim_quantized(const Machine& machine, const StoreView& store, const Prep
                       const Candidates& candidates, bool exact, float* scores) {
   // What is scored exactly was scored fast before, in a search.
   if (!exact) read_ahead_codes(machine, store, call.query_count(), candidates);
+  if (!exact && call.query_count() == 1) call.make_ready(machine.pool);  // of many, each thread makes its own ready
   const auto score_block = [&](const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,
                                float* block_scores) {
     call.score(segment, query, documents, count, exact, block_scores);

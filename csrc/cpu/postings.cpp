@@ -14,9 +14,11 @@
 namespace jcb {
 namespace {
 
-// A segment is taken in parts of so many documents. The scratch of a part is 1 MB, which the caches hold where that of
-// a whole large segment would not fit, and the parts of one query can go to several threads.
+// A segment is taken in parts of so many documents at most. The scratch of a part is 1 MB, which the caches hold where
+// that of a whole large segment would not fit, and the parts of one query can go to several threads.
 constexpr int64_t kDocumentsPerPart = 1 << 17;
+// Parts of a query that threads share are not smaller: to find a part's place in a posting takes as long as some entries.
+constexpr int64_t kSmallestPart = 1 << 10;
 
 // A score and a document as one integer whose ascending order is ours: higher scores first, then lower numbers.
 uint64_t rank_key(float score, uint32_t document) {
@@ -45,12 +47,15 @@ struct Part {
   int64_t first, last;
 };
 
-std::vector<Part> parts_of(const StoreView& store) {
+// wanted: parts that can be worked on at once.
+std::vector<Part> parts_of(const StoreView& store, int64_t wanted) {
+  const int64_t share = (store.documents() + wanted - 1) / wanted;
+  const int64_t most = std::clamp(share, kSmallestPart, kDocumentsPerPart);
   std::vector<Part> parts;
   for (size_t s = 0; s < store.segments.size(); ++s) {
     const int64_t documents = store.segments[s].documents;
-    for (int64_t first = 0; first < documents; first += kDocumentsPerPart) {
-      const int64_t last = std::min(documents, first + kDocumentsPerPart);
+    for (int64_t first = 0; first < documents; first += most) {
+      const int64_t last = std::min(documents, first + most);
       parts.push_back({&store.segments[s], store.segment_starts[s], first, last});
     }
   }
@@ -211,7 +216,7 @@ RankedDocuments accumulate_postings(const Machine& machine, const StoreView& sto
                                     int64_t limit, const uint8_t* mask) {
   check_probes(store, probes, query_offsets[query_count]);
   read_ahead_postings(machine, store, probes, query_offsets[query_count]);
-  const std::vector<Part> parts = parts_of(store);
+  const std::vector<Part> parts = parts_of(store, query_count == 1 ? machine.pool.threads() : 1);
   const int64_t part_count = static_cast<int64_t>(parts.size());
   std::vector<std::vector<uint64_t>> found(query_count * part_count);
   machine.pool.for_each(query_count * part_count, [&](int64_t item) {

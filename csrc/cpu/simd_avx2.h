@@ -208,6 +208,25 @@ struct Avx2 {
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
   }
 
+  // Codes of 8 dimensions select among 16 levels, of which those beyond 2^kBits repeat the first.
+  static constexpr bool kPermutesLevels = true;
+  struct LevelTable {
+    __m256 low, high;
+    JCB_INLINE explicit LevelTable(const float* levels)
+        : low(_mm256_loadu_ps(levels)), high(_mm256_loadu_ps(levels + 8)) {}
+  };
+  template <int kBits>
+  static JCB_INLINE Floats levels_of(const uint8_t* codes, const LevelTable& table) {
+    int word = 0;
+    std::memcpy(&word, codes, kBits);
+    const __m256i shifts = _mm256_setr_epi32(0, kBits, 2 * kBits, 3 * kBits, 4 * kBits, 5 * kBits, 6 * kBits, 7 * kBits);
+    const __m256i index = _mm256_srlv_epi32(_mm256_set1_epi32(word), shifts);
+    const __m256 low = _mm256_permutevar8x32_ps(table.low, index);
+    if constexpr (kBits < 4) return low;
+    const __m256 high = _mm256_permutevar8x32_ps(table.high, index);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+  }
+
   // Also for simd_avx512.h.
   static JCB_INLINE __m256i packed(__m256i low, __m256i high) {  // packing works in halves of a register
     return _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);

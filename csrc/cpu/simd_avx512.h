@@ -77,6 +77,27 @@ struct Avx512 : Avx2 {
     return Avx2::sum(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)));
   }
 
+  struct LevelTable {
+    __m512 all;
+    JCB_INLINE explicit LevelTable(const float* levels) : all(_mm512_loadu_ps(levels)) {}
+  };
+  template <int kBits>
+  static JCB_INLINE Floats levels_of(const uint8_t* codes, const LevelTable& table) {
+    alignas(64) static constexpr int kShifts[3][16] = {
+        {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+        {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30},
+        {0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28}};
+    uint64_t word = 0;
+    std::memcpy(&word, codes, 2 * kBits);
+    __m512i words = _mm512_set1_epi32(static_cast<int>(word));
+    if constexpr (kBits == 4) {
+      const __m256i later = _mm256_set1_epi32(static_cast<int>(word >> 32));
+      words = _mm512_inserti64x4(words, later, 1);
+    }
+    const __m512i index = _mm512_srlv_epi32(words, _mm512_load_si512(kShifts[kBits / 2]));
+    return _mm512_permutexvar_ps(index, table.all);
+  }
+
  protected:
   // sums = start32 + products, 16 columns a register.
   template <int kTokens, int kHalves>

@@ -33,6 +33,10 @@ namespace {  // private to each file that includes this: nothing here may be sha
 #endif
 
 struct Neon {
+  static constexpr bool kPermutesLevels = false;
+  struct LevelTable {
+    JCB_INLINE explicit LevelTable(const float*) {}
+  };
   using OfThirtyTwo = Neon;  // as in simd_avx2.h
   struct Bytes {
     uint8x16_t low, high;

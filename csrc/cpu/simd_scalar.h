@@ -14,6 +14,10 @@ namespace jcb::maxsim {
 namespace {  // private to each file that includes this: nothing here may be shared between instruction sets
 
 struct Scalar {
+  static constexpr bool kPermutesLevels = false;
+  struct LevelTable {
+    JCB_INLINE explicit LevelTable(const float*) {}
+  };
   typedef uint8_t Bytes __attribute__((vector_size(32)));
   typedef int16_t Words __attribute__((vector_size(32)));
   typedef uint16_t UnsignedWords __attribute__((vector_size(32)));  // where sums may wrap

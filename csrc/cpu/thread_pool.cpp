@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
@@ -20,6 +21,26 @@ namespace jcb {
 namespace {
 
 constexpr int kMaxThreads = 1024;
+
+// How long a thread looks for what it waits for before it sleeps. The operations of a search follow each other within
+// a tenth of a millisecond, and a thread that sleeps takes half of that to wake: a fifth of a search's time.
+constexpr std::chrono::microseconds kSpin{60};
+
+template <class Condition>
+bool spin_until(const Condition& condition) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      if (condition()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#elif defined(__aarch64__)
+      __asm__ volatile("yield");
+#endif
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return condition();
+}
 
 int usable_processors() {
   cpu_set_t allowed;
@@ -73,6 +94,7 @@ struct Job {
   }
 
   void wait() {
+    if (spin_until([this] { return completed.load() == items; })) return;
     std::unique_lock lock(mutex);
     all_completed.wait(lock, [this] { return completed.load() == items; });
   }
@@ -98,6 +120,7 @@ struct ThreadPool::Workers {
     {
       const std::lock_guard lock(mutex);
       stopping = true;
+      ++changes;
     }
     job_added.notify_all();
     for (std::thread& thread : threads) thread.join();
@@ -106,6 +129,12 @@ struct ThreadPool::Workers {
   void serve() {
     std::unique_lock lock(mutex);
     while (true) {
+      if (jobs.empty() && !stopping) {
+        const uint64_t seen = changes.load();
+        lock.unlock();
+        spin_until([&] { return changes.load() != seen; });
+        lock.lock();
+      }
       job_added.wait(lock, [this] { return stopping || !jobs.empty(); });
       if (stopping) return;
       const std::shared_ptr<Job> job = jobs.front();
@@ -123,6 +152,7 @@ struct ThreadPool::Workers {
     {
       const std::lock_guard lock(mutex);
       jobs.push_back(job);
+      ++changes;
     }
     job_added.notify_all();
   }
@@ -137,6 +167,7 @@ struct ThreadPool::Workers {
   std::condition_variable job_added;
   std::deque<std::shared_ptr<Job>> jobs;
   bool stopping = false;
+  std::atomic<uint64_t> changes{0};  // of the two above, for those that look without the mutex
   std::vector<std::thread> threads;
 };
 

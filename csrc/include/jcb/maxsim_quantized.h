@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "jcb/store.h"
+#include "jcb/thread_pool.h"
 
 namespace jcb {
 
@@ -18,6 +19,8 @@ class PreparedQueries {
  public:
   virtual ~PreparedQueries() = default;
   virtual int64_t query_count() const = 0;
+  // Makes what score_fast needs of a query, on the threads of a pool. Left out, score_fast makes it on its own.
+  virtual void make_ready(int64_t query, const ThreadPool& pool) const = 0;
   // Fast scores of one document run for one query. `documents` are local to the segment; scores[i] answers documents[i].
   // Throws CorruptIndex on a document, centroid id or offset outside the arrays. Thread-safe.
   virtual void score_fast(const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,

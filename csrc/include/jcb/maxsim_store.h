@@ -32,6 +32,9 @@ class PreparedCall {
 
   int64_t query_count() const { return static_cast<int64_t>(query_offsets_.size()) - 1; }
 
+  // Makes what fast scores need, on the threads of a pool.
+  void make_ready(const ThreadPool& pool) const;
+
   // Scores documents of one segment for one query, as PreparedQueries does, and for a query of any length.
   void score(const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count, bool exact,
              float* scores) const;
