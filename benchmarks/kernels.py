@@ -11,10 +11,16 @@ proven largest difference of a fast score of 32 query tokens to fp32.
 
 Prediction (AVX2, Zen 3): 128 vpmaddubsw and as many vpaddw a token and 32 query tokens, at 3.2 a cycle, 80 cycles; rows
 at 2 bits 340 instructions, at 1 bit 190, of which six are taken in a cycle: 57 and 32 cycles; 4 bits 470 instructions,
-of which 340 need one of four vector pipes: 85 cycles.
+of which 340 need one of four vector pipes: 85 cycles. AVX-512 (two 512-bit pipes): 64 vpdpbusd, 32 cycles; at 4 bits 79
+instructions for those pipes (8 unpack 64 bytes of code, 7 turn sums into the best so far): 40 cycles.
 
-Looking back: only measured with a neighbour on the other thread of the core so far, which halves everything: products
-195 cycles, 1 bit 67, 2 bits 130, 4 bits 207; as multiples of the products 2.9, 1.5 and .94, near what was said.
+Looking back: until the marks were written as one asm, the compiler kept their sums on the stack, and they were two to
+three times too slow; results from before that flatter the kernels. On a Xeon with AVX-512 (2.8 GHz) the marks are 33
+cycles (vpdpbusd) and 90 (vpmaddubsw and vpaddw: three pipes for 256), as they should be. Kernels, cycles per token: 50
+at 2 and 4 bits with VNNI, .66 of the mark (57 before words of 32 query tokens took one register and two blocks were
+unpacked at once), 40 at 1 bit; with AVX2 74, 40 and 122. The products alone take 34 of the 50; what is missing to 40 is
+that unpacking and the end of a group compete with the products for the same two pipes, and do not overlap fully. More
+could only come from fewer instructions for them: the tile unit (AMX) multiplies eight times as fast.
 """
 
 from __future__ import annotations
