@@ -15,14 +15,26 @@ from benchmarks.harness import Times
 from benchmarks.synthetic import RealTokens, passages
 from jcb_engine import Searcher
 from jcb_engine.kernels import Ranges, select
+from jcb_engine.search.plan import DEFAULT_CANDIDATES, DEFAULT_PROBES
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.storage import Snapshot
 from jcb_engine.types import Float32Array
 
 K = 10
-# (probes, candidates), from cheap to dear; (16, 256) is the default.
-SETTINGS = [(4, 32), (4, 64), (8, 64), (8, 128), (16, 128), (16, 256), (32, 256), (32, 512), (64, 1024), (128, 2048)]
-DEFAULT_SETTING = (16, 256)
+# (probes, candidates), from cheap to dear; the default is among them.
+DEFAULT_SETTING = (DEFAULT_PROBES, DEFAULT_CANDIDATES)
+SETTINGS = [
+    (4, 32),
+    (4, 64),
+    (8, 64),
+    (8, 128),
+    (16, 128),
+    DEFAULT_SETTING,
+    (32, 256),
+    (32, 512),
+    (64, 1024),
+    (128, 2048),
+]
 ENOUGH_RECALL = 0.95
 PASSAGE_TOKENS = 32
 CLIENTS, CLIENT_SECONDS = 8, 8.0

@@ -16,6 +16,7 @@ from jcb_engine.errors import EncoderMismatchError, IndexNotFoundError, InputErr
 from jcb_engine.kernels.reference import ReferenceBackend
 from jcb_engine.search import cascade
 from jcb_engine.search.candidates.probing import _without_gaps
+from jcb_engine.search.ranking import rank
 from jcb_engine.search.stored_vectors import load_codec, segment_arrays
 from jcb_engine.storage import Snapshot
 from tests.conftest import HashingEncoder, brute_force, random_embeddings
@@ -67,6 +68,20 @@ def test_default_search_finds_what_exact_search_finds(searcher: Searcher) -> Non
     # Vectors without any structure, the hardest there are, of which 320 of 900 documents are scored; on text it is more
     # than .99 (benchmarks/results).
     assert np.mean(found) >= 0.98
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+def test_hits_without_a_proof_are_those_with_one(
+    corpus: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nbits: int
+) -> None:
+    values, offsets = corpus
+    with IndexWriter.create(tmp_path / "index", dim=DIM, nbits=nbits, centroids=64) as writer:
+        writer.add_vectors([f"d{number:03}" for number in range(DOCUMENTS)], values, offsets)
+    with Searcher.open(tmp_path / "index") as searcher:
+        queries = [query_vectors(tokens, seed=tokens) for tokens in range(1, 60)]
+        found = [hits.hits for hits in searcher.search_batch(queries, k=10)]
+        monkeypatch.setattr("jcb_engine.search.cascade.rank", lambda *args: rank(*args[:-1], proven=True))
+        assert [hits.hits for hits in searcher.search_batch(queries, k=10)] == found
 
 
 def test_scores_of_default_hits_are_those_of_the_reference(searcher: Searcher, reference_scores: object) -> None:
