@@ -73,12 +73,13 @@ def rank(
         bounds = backend.score_error_bound(store, queries, query_offsets).tolist()
     else:
         bounds = [_likely_bound(r, own, first) for r, own, first in zip(scored, places, best, strict=True)]
-    more = in_fp32(
-        [
-            _reaching(ranking.scores, _floor(first, k, groups) - bound, own)
-            for ranking, first, bound, own in zip(scored, best, bounds, places, strict=True)
-        ]
-    )
+    others = [
+        _reaching(ranking.scores, _floor(first, k, groups) - bound, own)
+        for ranking, first, bound, own in zip(scored, best, bounds, places, strict=True)
+    ]
+    if not any(len(own) for own in others):
+        return best
+    more = in_fp32(others)
     return [
         Ranking(joined([a.documents, b.documents]), np.concatenate([a.scores, b.scores]))
         for a, b in zip(best, more, strict=True)
