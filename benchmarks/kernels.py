@@ -16,11 +16,12 @@ instructions for those pipes (8 unpack 64 bytes of code, 7 turn sums into the be
 
 Looking back: until the marks were written as one asm, the compiler kept their sums on the stack, and they were two to
 three times too slow; results from before that flatter the kernels. On a Xeon with AVX-512 (2.8 GHz) the marks are 33
-cycles (vpdpbusd) and 90 (vpmaddubsw and vpaddw: three pipes for 256), as they should be. Kernels, cycles per token: 50
-at 2 and 4 bits with VNNI, .66 of the mark (57 before words of 32 query tokens took one register and two blocks were
-unpacked at once), 40 at 1 bit; with AVX2 74, 40 and 122. The products alone take 34 of the 50; what is missing to 40 is
-that unpacking and the end of a group compete with the products for the same two pipes, and do not overlap fully. More
-could only come from fewer instructions for them: the tile unit (AMX) multiplies eight times as fast.
+cycles (vpdpbusd) and 90 (vpmaddubsw and vpaddw: three pipes for 256), as they should be. Kernels, cycles per token: 51
+to 54 at 2 and 4 bits with VNNI, .65 of the mark (57 before words of 32 query tokens took one register and two blocks
+were unpacked at once), 43 at 1 bit; with AVX2 43, 78 and 123 at 1, 2 and 4 bits: 2.1, 1.2 and .73 of its mark. Of the
+51 the products alone take 34, unpacking 9, scalars and the end of a group 6: they need the same two pipes as the
+products, and overlap with them in part only. More could only come from fewer instructions for these pipes: the tile
+unit (AMX) multiplies eight times as fast.
 """
 
 from __future__ import annotations

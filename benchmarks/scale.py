@@ -15,6 +15,10 @@ Prediction (2 cores, 4 bits, 128 dims): K grows with the square root of the toke
 proportion to sqrt(N); the coarse products grow with sqrt(N) too, and the documents scored stay the same. Default search
 thus N ** .3 to .4: 4 ms at 10,000, 12 ms at 200,000, 25 ms at 1,000,000, of which the table of 65,536 centroids alone
 takes 6. Exact search N ** 1. Building N ** 1.3, by assignment to sqrt(N) centroids, less where lists bound it.
+
+Looking back (2 cores with AVX-512, up to 50,000 documents so far): default search 3.2 and 6.3 ms, as N ** .43; 2.2 and
+4.5 ms at recall .95; exact search as N ** 1.00, 1.03 to 1.15 times its kernel; building 54,000 tokens/s at both sizes,
+since lists bound the assignment, with .4 to .5 GB. Of 8 clients the p99 is twice the median.
 """
 
 from __future__ import annotations

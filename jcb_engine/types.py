@@ -69,7 +69,8 @@ class Hit:
 class Hits(Sequence[Hit]):
     """The answer to one query: hits ordered by score, then by id.
 
-    exact: True when every document was scored, in the sense of ARCHITECTURE.md ("what exact means").
+    exact: True when every document (of a subset, where one was searched) was scored, in the sense of ARCHITECTURE.md
+        ("what exact means").
     recall: share of the exact top k that searches with these settings find on the average, as measured by tuning on
         this very content and for this k; None: not measured, or exact.
     backend: the kernel backend that scored, such as "cpu/avx2".

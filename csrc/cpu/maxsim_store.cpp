@@ -98,8 +98,7 @@ float PreparedCall::error_bound(const CodecView& codec, const SegmentView& segme
 
 void maxsim_quantized(const Machine& machine, const StoreView& store, const PreparedCall& call,
                       const Candidates& candidates, bool exact, float* scores) {
-  // What is scored exactly was scored fast before, in a search.
-  if (!exact) read_ahead_codes(machine, store, call.query_count(), candidates);
+  read_ahead_codes(machine, store, call.query_count(), candidates);
   if (!exact && call.query_count() == 1) call.make_ready(machine.pool);  // of many, each thread makes its own ready
   const auto score_block = [&](const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,
                                float* block_scores) {

@@ -3,13 +3,17 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <exception>
+#include <fstream>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -25,6 +29,7 @@ constexpr int kMaxThreads = 1024;
 // How long a thread looks for what it waits for before it sleeps. The operations of a search follow each other within
 // a tenth of a millisecond, and a thread that sleeps takes half of that to wake: a fifth of a search's time.
 constexpr std::chrono::microseconds kSpin{60};
+constexpr int kMostSpinning = 15;  // of the helpers of a pool: the others sleep, so that many cores do not burn for one query
 
 template <class Condition>
 bool spin_until(const Condition& condition) {
@@ -42,12 +47,21 @@ bool spin_until(const Condition& condition) {
   return condition();
 }
 
+// Processors' worth of time that a container's quota grants, rounded up; INT_MAX without one. More threads than that do
+// not add work, but use the quota up and are all stopped for the rest of its period.
+int granted_processors() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");  // cgroup v2: "max 100000", or "200000 100000" for two processors
+  double quota = 0.0, period = 0.0;
+  if (!(file >> quota >> period) || quota <= 0.0 || period <= 0.0) return std::numeric_limits<int>::max();
+  return static_cast<int>(std::min(std::ceil(quota / period), 1e6));
+}
+
 int usable_processors() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) return CPU_COUNT(&allowed);
-  const unsigned count = std::thread::hardware_concurrency();
-  return count == 0 ? 1 : static_cast<int>(count);
+  int count = static_cast<int>(std::thread::hardware_concurrency());
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) count = CPU_COUNT(&allowed);
+  return std::max(1, std::min(count, granted_processors()));
 }
 
 int default_threads() {
@@ -129,11 +143,14 @@ struct ThreadPool::Workers {
   void serve() {
     std::unique_lock lock(mutex);
     while (true) {
-      if (jobs.empty() && !stopping) {
+      if (jobs.empty() && !stopping && spinning < kMostSpinning) {
         const uint64_t seen = changes.load();
+        ++spinning;
         lock.unlock();
-        spin_until([&] { return changes.load() != seen; });
+        const bool changed = spin_until([&] { return changes.load() != seen; });
         lock.lock();
+        --spinning;
+        if (changed) continue;  // to a job, or to more spinning where it was over before this thread saw it
       }
       job_added.wait(lock, [this] { return stopping || !jobs.empty(); });
       if (stopping) return;
@@ -167,6 +184,7 @@ struct ThreadPool::Workers {
   std::condition_variable job_added;
   std::deque<std::shared_ptr<Job>> jobs;
   bool stopping = false;
+  int spinning = 0;
   std::atomic<uint64_t> changes{0};  // of the two above, for those that look without the mutex
   std::vector<std::thread> threads;
 };

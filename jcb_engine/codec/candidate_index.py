@@ -99,7 +99,8 @@ def _made(dim: int, factory: str) -> Any:
         return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise InputError(
-            f"faiss_factory {factory!r} is not a FAISS factory string for {dim} dimensions: {_reason(error)}"
+            f"{factory!r} is not a factory string of FAISS for {dim} dimensions: {_reason(error)}; "
+            "give one such as Flat, HNSW32 or IVF256,Flat (--faiss, faiss_factory= or MuveraOptions(factory=))"
         ) from error
 
 

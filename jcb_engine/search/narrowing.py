@@ -24,18 +24,18 @@ class Narrowed:
 
 
 class Narrowing:
-    """Centroid-only MaxSim over a pool of documents."""
+    """Centroid-only MaxSim over a pool of documents. narrows: whether tokens have the centroid ids for it."""
 
     def __init__(self, backend: Backend, store: Store, codec: CodecArrays) -> None:
         self._backend, self._store = backend, store
-        self._has_centroid_ids = codec.nbits != RAW_BITS
+        self.narrows = codec.nbits != RAW_BITS
 
     def keep(self, pool: Lists, table: CentroidTable, query_offsets: Int64Array, documents: int) -> Narrowed:
         """The best `documents` of each query's pool, in any order; all where there are fewer.
 
         Of a raw codec all are kept: its tokens have no centroid ids, only its postings know centroids.
         """
-        if not self._has_centroid_ids:
+        if not self.narrows:
             return Narrowed(pool, None)
         scores = self._backend.maxsim_centroids(self._store, table, query_offsets, pool)
         taken = [(own, found, best_places(found, documents)) for own, found in by_query(pool, scores)]

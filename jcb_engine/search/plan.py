@@ -44,7 +44,7 @@ def plan_search(
         raise InputError(f"probes are of centroids, and the first stage here is {stage.name}: leave it out")
     unmeasured = f"by={by!r}" if by else "a subset" if subset is not None else None
     if recall is None:
-        return Plan(settings, exact, None if unmeasured else tuning.recall_of(settings, int(k)))
+        return Plan(settings, exact, None if exact or unmeasured else tuning.recall_of(settings, int(k)))
     check_recall(recall)
     if exact or probes is not None or candidates is not None:
         raise InputError("recall chooses the settings: leave out exact, probes and candidates, or leave out recall")

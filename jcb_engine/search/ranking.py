@@ -1,4 +1,7 @@
-"""The second stage: MaxSim of the candidates, fast first, then fp32 for all that could be among the best k."""
+"""The second stage: MaxSim of the candidates, fast first, then fp32 for all that could be among the best k.
+
+That they could not is proven where everything is searched. Among candidates it is as good as sure.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,14 @@ from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 _FEW = 48
 # Without proof, this many documents show how wrong fast scores are, and none is taken to be _ERRORS times as wrong as
 # the worst of them. Were errors normal: the worst of 16 is below .8 sigma once in 7,000 times, and a hit is lost then
-# with a chance of 1 in 1,500. The proven bound is about ten times the worst error seen, and cost 2.9 of 4 ms.
+# with a chance of 1 in 1,500. The proven bound is about ten times the worst error seen; with it 140 documents were
+# scored again, for 2.9 of 4 ms (4 bits, AVX2).
 _SAMPLE, _ERRORS = 16, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Documents [M] (numbers through the store) with their fp32 scores [M]; at least the best k are among them."""
+    """Documents [M] (numbers through the store) with their fp32 scores [M]; the best k are among them."""
 
     documents: Uint32Array
     scores: Float32Array

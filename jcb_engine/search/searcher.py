@@ -170,7 +170,11 @@ class Searcher:
         recall: float | None = None,
         subset: Subset | None = None,
     ) -> list[Hits]:
-        """`search` for many queries, scored together; the answers are the same."""
+        """`search` for many queries, scored together.
+
+        The answers are the same: exact ones always, others but for hits in millions, since queries with few candidates
+        are scored with more care when they come alone.
+        """
         plan = plan_search(self._cascade.stage, self._tuning, k, exact, by, probes, candidates, recall, subset)
         among = self._among(subset)
         if not isinstance(queries, (list, tuple)):

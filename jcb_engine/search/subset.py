@@ -1,6 +1,7 @@
 """Among which documents to search: all that are not deleted, or some that were chosen.
 
-What is left out is a mask inside every stage: it takes no place among candidates, so no hit is lost to a filter.
+What is left out is a mask inside every stage and takes no place among candidates. Where it leaves little for the first
+stage to find, that looks wider, or is left out (cascade.py); a subset of few documents is searched exactly.
 """
 
 from __future__ import annotations
@@ -25,16 +26,23 @@ class Subset:
 
     mask: bitmap, bit d & 7 of byte d >> 3 for document d of the store; None: all of them.
     total: documents of the store, deleted ones included. content: which segments and deletes it is about.
+    available: documents that are not deleted.
     """
 
     mask: Uint8Array | None
     total: int
     content: str
     count: int
+    available: int
 
     def __len__(self) -> int:
         """Documents in it."""
         return self.count
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it leaves out half of the documents or more."""
+        return 2 * self.count <= self.available
 
     def numbers(self) -> Int64Array:
         """Of the documents in it, ascending."""
@@ -48,13 +56,15 @@ def all_documents(segments: Sequence[Segment], content: str) -> Subset:
     total = sum(segment.document_count for segment in segments)
     mask = deleted_mask(segments)
     count = total if mask is None else int(np.unpackbits(mask, bitorder="little")[:total].sum())
-    return Subset(mask, total, content, count)
+    return Subset(mask, total, content, count, count)
 
 
 def chosen_by_id(everything: Subset, lookup: DocumentLookup, ids: Iterable[str]) -> Subset:
     """Raises InputError where one is no document of the index, or is deleted."""
     if isinstance(ids, str):
         raise InputError(f"a subset takes a list of ids, not one string: [{ids!r}]")
+    if not isinstance(ids, Iterable):
+        raise InputError(f"a subset takes a list of ids, not {ids!r}")
     names = list(ids)
     numbers = lookup.numbers_of(names)
     unknown = [name for name, number in zip(names, numbers, strict=True) if number is None]
@@ -70,7 +80,11 @@ def chosen_by_id(everything: Subset, lookup: DocumentLookup, ids: Iterable[str])
 
 
 def chosen_by_test(everything: Subset, segments: Sequence[Segment], test: Callable[[Document], bool]) -> Subset:
-    """The documents for which `test` is true: every one is read once."""
+    """The documents for which `test` is true: every one is read once. Raises InputError where it is no function."""
+    if not callable(test):
+        raise InputError(
+            f"where is {test!r}; it must be a function that takes a Document and says whether it is wanted"
+        )
     kept = np.zeros(everything.total, bool)
     number = 0
     for segment in segments:
@@ -86,4 +100,4 @@ def _of(everything: Subset, kept: BoolArray) -> Subset:
     if everything.mask is not None:
         mask &= everything.mask
     count = int(np.unpackbits(mask, bitorder="little").sum())
-    return Subset(mask, everything.total, everything.content, count)
+    return Subset(mask, everything.total, everything.content, count, everything.available)

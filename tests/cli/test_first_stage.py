@@ -59,4 +59,6 @@ def test_faiss_names_the_index_over_centroids_or_encodings(
         assert (len(answer["hits"]), answer["exact"]) == (10, False)
     refused = jcb_index("build", corpus, corpus.with_name("other"), "--faiss", "Flatter")
     assert refused.code != 0
-    assert "Flatter" in refused.err
+    assert "'Flatter' is not a factory string of FAISS" in refused.err
+    assert "give one such as Flat, HNSW32" in refused.err
+    assert not corpus.with_name("other").exists()

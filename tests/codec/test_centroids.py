@@ -132,9 +132,9 @@ def test_any_factory_string_gives_an_index_over_the_centroids(factory: str) -> N
 
 
 def test_a_factory_string_that_faiss_does_not_know_is_named() -> None:
-    with pytest.raises(InputError, match="'Flatt' is not a FAISS factory string"):
+    with pytest.raises(InputError, match="'Flatt' is not a factory string of FAISS"):
         check_factory("Flatt", 16)
-    with pytest.raises(InputError, match="'PQ8' is not a FAISS factory string for 20 dimensions"):
+    with pytest.raises(InputError, match="'PQ8' is not a factory string of FAISS for 20 dimensions"):
         check_factory("PQ8", 20)
     check_factory("PQ5x4", 20)
 

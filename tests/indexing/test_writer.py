@@ -136,7 +136,7 @@ def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
         ({"centroids": 0}, "centroids is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"max_ram_bytes": 10}, "max_ram is 10 bytes"),
-        ({"faiss_factory": "Nonsense"}, "'Nonsense' is not a FAISS factory string"),
+        ({"faiss_factory": "Nonsense"}, "'Nonsense' is not a factory string of FAISS"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_anything_is_made(

@@ -75,6 +75,34 @@ def test_results_have_the_same_bits_on_any_number_of_threads(threads: int) -> No
     assert_same_bits(every_result(CpuBackend(threads=threads)))
 
 
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize("tokens", [5, 20, 40])
+def test_the_tables_of_one_query_are_the_same_by_one_thread_or_several(nbits: int, tokens: int) -> None:
+    """Of 2,600 centroids, which are several blocks of a table."""
+    codec, segments, _, _ = random_store(dim=DIM, nbits=nbits, segment_documents=(200, 60), centroids=2_600)
+    queries = np.random.default_rng(tokens).standard_normal((tokens, DIM)).astype(np.float32)
+    query_offsets = np.array([0, tokens])
+    lists = Lists(np.arange(0, DOCUMENTS, 2, dtype=np.uint32), np.array([0, DOCUMENTS // 2]))
+    results = []
+    for threads in (1, 3):
+        backend = CpuBackend(threads=threads)
+        store = backend.prepare(codec, segments)
+        table = backend.centroid_scores(store, queries)
+        results.append(
+            [
+                table.to_array(),
+                *backend.best_centroids(store, table, 17),
+                backend.maxsim_quantized(store, queries, query_offsets, lists, "fast", table),
+                backend.score_error_bound(store, queries, query_offsets),
+            ]
+        )
+    exact = CpuBackend(threads=1).maxsim_quantized(store, queries, query_offsets, lists, "exact", table)
+    filled = exact > -np.inf
+    assert np.abs(results[0][3][filled] - exact[filled]).max() <= results[0][4][0]
+    for one, several in zip(*results, strict=True):
+        assert one.tobytes() == several.tobytes()
+
+
 def test_many_callers_share_one_backend() -> None:
     backend = CpuBackend(threads=3)
     with ThreadPoolExecutor(6) as callers:

@@ -29,7 +29,8 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, frequencies: Tensor) -> None:
         super().__init__()
-        self.frequencies = nn.Buffer(frequencies, persistent=False)
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(self, hidden_states: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [tokens, 1, 1, head_dim / 2] for positions [1, tokens], in the dtype of the states."""

@@ -1,11 +1,12 @@
-"""Rotary positions turn pairs of dimensions by the angle of their position, as the library's formula does."""
+"""Rotary positions turn pairs of dimensions by the angle of their position, and attention is the library's."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from jcb_engine.encoder.backbones.rotary import RotaryPositions, turn
+from jcb_engine.encoder.backbones.packing import Packed
+from jcb_engine.encoder.backbones.rotary import RotaryAttention, RotaryPositions, turn
 
 
 def rotated_half(vectors: torch.Tensor) -> torch.Tensor:
@@ -43,3 +44,29 @@ def test_products_of_turned_vectors_depend_on_the_distance_alone() -> None:
 
     assert product(5, 2) == pytest.approx(product(105, 102), abs=1e-4)
     assert product(5, 2) != pytest.approx(product(5, 4), abs=1e-2)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_attention_over_packed_texts_is_the_library_s_of_each_text(dtype: torch.dtype, tolerance: float) -> None:
+    library = pytest.importorskip("transformers.models.jina_embeddings_v3.modeling_jina_embeddings_v3")
+    config = library.JinaEmbeddingsV3Config(
+        hidden_size=64, num_attention_heads=4, rope_parameters={"rope_type": "default", "rope_theta": 10_000.0}
+    )
+    config._attn_implementation = "eager"
+    torch.manual_seed(4)
+    attention, positions = library.JinaEmbeddingsV3Attention(config), library.JinaEmbeddingsV3RotaryEmbedding(config)
+    attention, lengths, attended = attention.to(dtype).eval(), (5, 5, 9), (5, 2, 9)
+    hidden = torch.randn(1, sum(lengths), 64).to(dtype)
+    wanted, start = [], 0
+    with torch.inference_mode():
+        for length, seen in zip(lengths, attended, strict=True):
+            own = hidden[:, start : start + length]
+            mask = torch.zeros(1, 1, length, length, dtype=dtype)
+            mask[..., seen:] = -torch.inf
+            embeddings = positions(own, torch.arange(length)[None])
+            wanted.append(attention(own, attention_mask=mask, position_embeddings=embeddings)[0])
+            start += length
+        packed = Packed(torch.zeros(sum(lengths), dtype=torch.int64), lengths, attended)
+        turns = RotaryPositions(positions.inv_freq)(hidden, packed.positions()[None])
+        found, _ = RotaryAttention(attention)(hidden, position_embeddings=turns, packed=packed)
+    torch.testing.assert_close(found, torch.cat(wanted, dim=1), atol=tolerance, rtol=tolerance)
