@@ -13,6 +13,10 @@ Prediction (SSD with 100 us a read; 200,000 documents, 4 bits): 16 * 30 lists, i
 scalars of 256 are about 1,500 places; most faults bring 128 KB, so neighbours are had for nothing, and some 800 faults
 on 2 threads wait 40 ms. Asked for at once, the disk answers tens at a time: 10 ms. Warm, three times eight looks by
 mincore cost 10 to 40 us of a search of some milliseconds.
+
+Looking back (50,000 documents, 4 bits, a virtual disk): the first query 42 instead of 369 ms, any query right after
+dropping 30 instead of 359; the following ones 14 instead of 6, since without reading ahead the first faults bring the
+whole index in, 128 KB at a time. Warm the same, 5 ms.
 """
 
 from __future__ import annotations

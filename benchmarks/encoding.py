@@ -23,11 +23,12 @@ mixed lengths a batch spans more: chunks of 256 sorted texts in batches of 8 dif
 to shortest, 6 % of padding in the middle and 16 % at the ends, and masked attention cannot take the kernels without a
 mask: 1.3 to 1.5 times.
 
-Looking back (2 cores of a Xeon with AVX-512 and AMX; xlm-roberta): in float32 1.17 times at once and 1.24 in the
-stream. There, products of matrices take .7 to .8 of the time at a rate near that of one large product, and the library
-loses less to padding than was thought: its best batches are of two texts. In bfloat16, 2.1 to 2.3 times float32, where
-all that is not a product weighs more: 1.40 and 1.45 times (mini: 1.44 and 1.84); .993 of the ten best stay. On a Zen 3
-float32 gave 1.34 and 1.39.
+Looking back (2 cores of a Xeon with AVX-512 and AMX; xlm-roberta): in float32 1.15 to 1.17 times at once and 1.12 to
+1.24 in the stream. There, products of matrices take .7 to .8 of the time at a rate near that of one large product, and
+the library loses less to padding than was thought: its best batches are of two texts. In bfloat16, 2.1 to 2.3 times
+float32, where all that is not a product weighs more: 1.40 and 1.45 times (mini: 1.44 and 1.84); .993 of the ten best
+stay. On a Zen 3 float32 gave 1.34 and 1.39. Tried, and no faster in either: one product for queries, keys and values,
+and rotary positions in place.
 """
 
 from __future__ import annotations

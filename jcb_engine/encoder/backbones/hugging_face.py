@@ -18,7 +18,6 @@ from jcb_engine.encoder.backbones.architecture import JINA_MODEL_TYPE, first_pos
 from jcb_engine.encoder.backbones.attention import attend
 from jcb_engine.encoder.backbones.linear import pack_linear_modules
 from jcb_engine.encoder.backbones.packing import Packed
-from jcb_engine.encoder.backbones.rotary import use_rotary_attention
 from jcb_engine.encoder.backbones.weights import require_complete, without_other_parts
 from jcb_engine.encoder.hub import first_line
 from jcb_engine.encoder.libraries import quiet_transformers
@@ -54,8 +53,6 @@ class HuggingFaceBackbone:
         assert kind is not None, "asked before"
         self._first_position = first_position(config)
         self._model = _load(kind, config, tensors, dtype, source).to(device)
-        if kind == JINA_MODEL_TYPE:
-            use_rotary_attention(self._model)
         pack_linear_modules(self._model)
         self._extra = _language_ids(self._model, language, source) if kind == "xmod" else {}
 
