@@ -16,6 +16,7 @@ PROGRAMS = (
     "test_maxsim_error_bound",
     "test_maxsim_bad_input",
     "test_read_ahead",
+    "test_thread_pool",
     "test_vector_kernels",
 )
 SIMDE = (Path("/usr/include/simde"), Path("/usr/local/include/simde"))
