@@ -12,7 +12,8 @@ std::unique_ptr<PreparedQueries> prepare_queries_avx512(const CodecView& codec, 
                                                         const float* centroid_scores) {
   using namespace maxsim;
   // vpdpbusd adds in i32 and never saturates: weights take all 8 bits.
-  static const Kernels kernels{true, {255, false, 0, true}, score_fast<Avx512>, score_exact<Avx512>,
+  static constexpr DotLimits limits{.largest_weight = 255, .chained = false, .packed_columns = true};
+  static const Kernels kernels{true, limits, score_fast<Avx512>, score_exact<Avx512>,
                                largest_sizes<Avx512>, convert_scores<Avx512>};
   return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
 }

@@ -26,10 +26,11 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
-// How long a thread looks for what it waits for before it sleeps. The operations of a search follow each other within
-// a tenth of a millisecond, and a thread that sleeps takes half of that to wake: a fifth of a search's time.
+// How long a thread looks for what it waits for before it sleeps: the operations of a search follow each other within a
+// tenth of a millisecond, and waking takes a good part of that. Of the helpers of a pool so many do at a time and the
+// others sleep, so that many cores do not burn for one query.
 constexpr std::chrono::microseconds kSpin{60};
-constexpr int kMostSpinning = 15;  // of the helpers of a pool: the others sleep, so that many cores do not burn for one query
+constexpr int kMostSpinning = 15;
 
 template <class Condition>
 bool spin_until(const Condition& condition) {

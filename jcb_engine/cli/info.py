@@ -48,9 +48,9 @@ def _lines(index: IndexInfo) -> list[str]:
         f"  {'part':<10} {'size':>10} {'per token':>13}",
     ]
     for part, meaning in _PARTS.items():
-        if part == "encodings" and index.muvera is None:
-            continue
-        if part == "encodings" and index.muvera is not None:
+        if part == "encodings":
+            if index.muvera is None:
+                continue
             meaning = f"{meaning}, {printable(str(index.muvera.get('factory')))}"
         size, per_token = index.bytes[part], index.bytes_per_token[part]
         lines.append(f"  {part:<10} {bytes_text(size):>10} {per_token:>7.2f} bytes  {meaning}".rstrip())

@@ -36,10 +36,6 @@ class Cascade:
         self._narrowing = Narrowing(backend, store, codec.arrays)
         self.stage = stage
 
-    def bounded(self, k: int) -> int:
-        """The best k are all there is where k is larger; what is passed on must fit a machine's integers."""
-        return min(k, max(1, self._store.documents))
-
     def ranked(
         self,
         encoded: QueryVectors,
@@ -49,16 +45,14 @@ class Cascade:
         exact: bool,
         among: Subset,
     ) -> Iterator[tuple[Ranking, bool]]:
-        """For each query what was ranked, and whether everything was that is `among` those to search."""
+        """For each query what was ranked, and whether all documents of `among` were. k: as `Subset.bounded` has it."""
         exact = exact or self._all_are_scored(settings, among)
         most_queries = max(1, _SCORES_AT_ONCE // max(1, len(among))) if exact else len(encoded)
         rotated = self._codec.rotate(encoded.vectors, self._backend)
         for first, last in blocks_of_tokens(encoded.offsets, most_queries):
             offsets = encoded.offsets[first : last + 1]
             vectors = np.ascontiguousarray(rotated[offsets[0] : offsets[-1]])
-            yield from self._rankings(
-                vectors, offsets - offsets[0], min(k, max(1, len(among))), settings, groups, exact, among
-            )
+            yield from self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact, among)
 
     def _rankings(
         self,

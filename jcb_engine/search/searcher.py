@@ -172,8 +172,8 @@ class Searcher:
     ) -> list[Hits]:
         """`search` for many queries, scored together.
 
-        The answers are the same: exact ones always, others but for hits in millions, since queries with few candidates
-        are scored with more care when they come alone.
+        The answers are the same: exact ones always; of others a hit may be missed here, about once in a million, that a
+        query with few candidates finds when it comes alone and all of them are scored in fp32 (ranking.py).
         """
         plan = plan_search(self._cascade.stage, self._tuning, k, exact, by, probes, candidates, recall, subset)
         among = self._among(subset)
@@ -227,7 +227,7 @@ class Searcher:
     ) -> list[Hits]:
         """Answer queries that are vectors already, a bounded number of query tokens at a time."""
         groups = self._parent_groups if by_parent else None
-        k = self._cascade.bounded(k)
+        k = among.bounded(k)
         answers = []
         ranked = self._cascade.ranked(encoded, k, plan.settings, groups, plan.exact, among)
         for cut, (ranking, was_exact) in zip(encoded.tokens_cut, ranked, strict=True):
@@ -309,7 +309,7 @@ class Searcher:
         )
 
         def numbers(queries: QueryVectors, k: int, settings: CandidateSettings | None) -> list[Int64Array]:
-            k = self._cascade.bounded(k)
+            k = self._everything.bounded(k)
             ranked = self._cascade.ranked(queries, k, settings or _ALL, None, settings is None, self._everything)
             return [self._lookup.best(ranking.documents, ranking.scores, k) for ranking, _ in ranked]
 

@@ -39,6 +39,10 @@ class Subset:
         """Documents in it."""
         return self.count
 
+    def bounded(self, k: int) -> int:
+        """The best k are all there is where k is larger; what is passed on must fit a machine's integers."""
+        return min(k, max(1, self.count))
+
     @property
     def is_sparse(self) -> bool:
         """Whether it leaves out half of the documents or more."""

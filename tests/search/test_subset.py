@@ -1,4 +1,4 @@
-"""A subset is searched as if the index held nothing else: no hit is lost to it, and no other document is found."""
+"""A subset is searched as if the index held nothing else: k hits while it has them, and no other document."""
 
 from __future__ import annotations
 

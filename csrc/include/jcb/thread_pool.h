@@ -10,7 +10,8 @@ namespace jcb {
 // more than one item. Several threads may call at once. After a fork the child makes threads of its own.
 class ThreadPool {
  public:
-  // threads >= 1. 0: the environment's JCB_THREADS, else the number of processors that this process may use.
+  // threads >= 1. 0: the environment's JCB_THREADS, else the number of processors that this process may use,
+  // a container's quota of their time included.
   // Throws std::invalid_argument on a JCB_THREADS that is no number from 1 to 1024.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
