@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from jcb_engine.codec.kmeans import import_faiss
 from jcb_engine.errors import InputError
 from jcb_engine.types import AnyArray, Float32Array
 
+_PLACE = re.compile(r"^Error in .* at \S+:\d+: ")  # what FAISS's messages begin with
 _LEAST_LISTS = 8
 _ROWS_AT_ONCE = 2_048  # of encodings turned into float32
 _TRAINING_ROWS = 16_384
@@ -106,4 +108,5 @@ def _made(dim: int, factory: str) -> Any:
 
 def _reason(error: RuntimeError) -> str:
     """FAISS's message without the place in its source."""
-    return str(error).strip().splitlines()[-1].rpartition("Error: ")[2] or "no reason given"
+    text = str(error).strip().splitlines()[-1]
+    return _PLACE.sub("", text).removeprefix("Error: ") or "no reason given"

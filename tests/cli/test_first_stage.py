@@ -61,4 +61,6 @@ def test_faiss_names_the_index_over_centroids_or_encodings(
     assert refused.code != 0
     assert "'Flatter' is not a factory string of FAISS" in refused.err
     assert "give one such as Flat, HNSW32" in refused.err
+    assert "could not parse index string" in refused.err
+    assert ".cpp" not in refused.err, "a place in the source of FAISS helps nobody"
     assert not corpus.with_name("other").exists()
