@@ -54,7 +54,7 @@ def write_result(name: str, settings: dict[str, Any], figures: dict[str, Any]) -
     record = {
         "benchmark": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit(),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "machine": machine(),
         "packages": _versions(),
@@ -64,6 +64,11 @@ def write_result(name: str, settings: dict[str, Any], figures: dict[str, Any]) -
     path.write_text(json.dumps(record, indent=2, default=_plain) + "\n")
     print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
     return path
+
+
+def commit() -> str:
+    """The commit that is checked out."""
+    return _git("rev-parse", "HEAD")
 
 
 def memory_of(pid: int) -> tuple[int, int]:

@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.corpora import embeddings, load_beir
-from benchmarks.harness import RESULTS, memory_of, timed, watched, write_result
+from benchmarks.harness import RESULTS, commit, memory_of, timed, watched, write_result
 from benchmarks.scale_law import draw, law
 from benchmarks.scale_search import measure_search, sampled_queries
 from benchmarks.synthetic import MEAN_TOKENS, RealTokens, SyntheticCorpus, likeness
@@ -60,7 +60,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="runs of every query per setting")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="folder for the indexes, one at a time; default: the system's own")
-    parser.add_argument("--keep", type=Path, help="move each index here, as <documents>, instead of removing it")
+    parser.add_argument(
+        "--keep", type=Path, help="keep each index here, as <documents>; one that is there is measured, not built again"
+    )
     parser.add_argument("--name", default="scale", help="of the result file")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -68,6 +70,8 @@ def main() -> None:
     if arguments.child is not None:
         _build(arguments, real)
         return
+    if arguments.keep is not None:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.work) as work:
         _check_disk(arguments, Path(work))
         _measure_sizes(arguments, real, Path(work))
@@ -81,23 +85,20 @@ def _measure_sizes(arguments: argparse.Namespace, real: RealTokens, work: Path) 
     figures: dict[str, Any] = {"likeness": likeness(real, arguments.seed), "sizes": []}
     print(json.dumps(figures["likeness"], indent=2))
     for documents in sorted(arguments.documents):
-        path = work / str(documents)
+        path = (arguments.keep or work) / str(documents)
         row = _measured(arguments, real, documents, path)
         figures["sizes"].append(row)
         figures["law"] = law(figures["sizes"])
         print(json.dumps(row, indent=2, default=vars))
         write_result(arguments.name, settings, figures)  # what is done stays, if cut off
-        if arguments.keep is not None:
-            arguments.keep.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, arguments.keep / str(documents))
-        else:
+        if arguments.keep is None:
             shutil.rmtree(path)
     print(json.dumps(figures["law"], indent=2))
     draw(figures["sizes"], figures["law"], RESULTS / f"{arguments.name}.png")
 
 
 def _measured(arguments: argparse.Namespace, real: RealTokens, documents: int, path: Path) -> dict[str, Any]:
-    build = _measured_build(arguments, documents, path)
+    build = _build_once(arguments, documents, path)
     queries = sampled_queries(arguments.folder, real, arguments.queries, DIM, arguments.seed)
     sizes = {file.stem: file.stat().st_size for file in sorted(path.glob("segments/*/*"))}
     sizes["codec"] = sum(file.stat().st_size for file in path.glob("codec/*/*"))
@@ -114,6 +115,21 @@ def _measured(arguments: argparse.Namespace, real: RealTokens, documents: int, p
             "open_seconds": timed(lambda: Searcher.open(path).close(), 5),
         }
         return row | measure_search(searcher, path, queries, arguments.runs)
+
+
+def _build_once(arguments: argparse.Namespace, documents: int, path: Path) -> dict[str, Any]:
+    """The figures of a build, and how it was made: of an index that is kept, those written beside it."""
+    kept = path.with_suffix(".build.json")
+    asked = {name: getattr(arguments, name) for name in ("nbits", "seed", "clusters")}
+    if path.exists():
+        build = dict(json.loads(kept.read_text()))
+        if build["settings"] != asked:
+            raise SystemExit(f"{path} was built with {build['settings']}, not with {asked}: give another --keep")
+        return build
+    build = _measured_build(arguments, documents, path) | {"settings": asked, "commit": commit()}
+    if arguments.keep is not None:
+        kept.write_text(json.dumps(build))
+    return build
 
 
 def _measured_build(arguments: argparse.Namespace, documents: int, path: Path) -> dict[str, Any]:
@@ -185,19 +201,20 @@ def _real_tokens(arguments: argparse.Namespace) -> RealTokens:
 
 def _check_disk(arguments: argparse.Namespace, work: Path) -> None:
     """State the disk that is needed, and refuse to begin where there is too little."""
-    needs = {documents: disk_bytes(documents, arguments.nbits) for documents in sorted(arguments.documents)}
+    keep = arguments.keep
+    to_build = sorted(count for count in set(arguments.documents) if not (keep and (keep / str(count)).exists()))
+    needs = {documents: disk_bytes(documents, arguments.nbits) for documents in to_build}
     for documents, (index, scratch) in needs.items():
         spool = round(documents * MEAN_TOKENS) * (2 * DIM + 2)
         print(
             f"{documents:,} documents: {index / 1e9:.1f} GB of index and {scratch / 1e9:.1f} GB of scratch files while "
             f"it is built (add_vectors would spool {spool / 1e9:.1f} GB besides)"
         )
-    kept = arguments.keep is not None
     needed, before = 0, 0
     for index, scratch in needs.values():
         needed = max(needed, before + index + scratch)
-        before += index if kept else 0
-    free = shutil.disk_usage(work).free
+        before += 0 if keep is None else index
+    free = shutil.disk_usage(keep or work).free
     print(f"needed at most at one time: {needed / 1e9:.1f} GB; free: {free / 1e9:.1f} GB", flush=True)
     if free < 1.1 * needed:
         raise SystemExit(
