@@ -81,27 +81,28 @@ void register_building(nb::module_& module) {
 
 void register_searching(nb::module_& module) {
   nb::class_<Table>(module, "Table")
-      .def_prop_ro("centroid_count", &Table::centroid_count)
-      .def_prop_ro("query_tokens", &Table::query_tokens)
+      .def_prop_ro("centroid_count", [](const Table& table) { return table.scores().rows(); })
+      .def_prop_ro("query_tokens", [](const Table& table) { return table.scores().tokens(); })
+      .def_prop_ro("is_exact", [](const Table& table) { return table.scores().is_exact(); })
       .def("is_of", &Table::is_of, "store"_a)
-      .def("to_array", [](nb::handle_t<Table> self) {
-        const Table& table = nb::cast<const Table&>(self);
-        const size_t shape[] = {static_cast<size_t>(table.centroid_count()), static_cast<size_t>(table.query_tokens())};
-        return nb::ndarray<nb::numpy, const float, nb::ndim<2>>(table.values(), 2, shape, self);
+      .def("to_array", [](const Table& table) {
+        const CentroidTable& scores = table.scores();
+        std::vector<float> values(scores.rows() * scores.tokens());
+        scores.copy_to(values.data());
+        return to_numpy(std::move(values), scores.rows(), scores.tokens());
       });
   module.def(
       "centroid_scores",
-      [](const Machine& machine, Store& store, Input<float, 2> queries) {
+      [](const Machine& machine, Store& store, Input<float, 2> queries, bool exact) {
         const Unlocked unlocked;
-        return std::make_unique<Table>(machine, store, queries.data(), size_of(queries));
+        return std::make_unique<Table>(machine, store, queries.data(), size_of(queries), exact);
       },
-      "machine"_a, "store"_a, "queries"_a, nb::keep_alive<0, 2>());
+      "machine"_a, "store"_a, "queries"_a, "exact"_a, nb::keep_alive<0, 2>());
   module.def(
       "best_centroids",
       [](const Machine& machine, const Table& table, Array<int64_t, 2> ids, Array<float, 2> scores) {
         const Unlocked unlocked;
-        best_centroids(machine, table.values(), table.centroid_count(), table.query_tokens(), size_of(ids, 1),
-                       ids.data(), scores.data());
+        table.scores().best(machine, size_of(ids, 1), ids.data(), scores.data());
       },
       "machine"_a, "table"_a, "ids"_a, "scores"_a);
   module.def("accumulate_postings", &accumulate, "machine"_a, "store"_a, "probes"_a, "probe_scores"_a, "frontier"_a,
@@ -111,20 +112,26 @@ void register_searching(nb::module_& module) {
       [](const Machine& machine, const Store& store, const Table& table, Input<int64_t, 1> query_offsets,
          const CandidateArrays& candidates, Array<float, 1> scores) {
         const Unlocked unlocked;
-        maxsim_centroids(machine, store.view, table.values(), table.query_tokens(), query_offsets.data(),
-                         size_of(query_offsets) - 1, candidates.view, scores.data());
+        maxsim_centroids(machine, store.view, table.scores(), query_offsets.data(), size_of(query_offsets) - 1,
+                         candidates.view, scores.data());
       },
       "machine"_a, "store"_a, "table"_a, "query_offsets"_a, "candidates"_a, "scores"_a);
   module.def(
       "maxsim_quantized",
       [](const Machine& machine, const Store& store, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
-         const CandidateArrays& candidates, bool exact, Table& table, Array<float, 1> scores) {
+         const CandidateArrays& candidates, bool exact, Table* table, Array<float, 1> scores) {
         const Unlocked unlocked;
-        const auto call =
-            table.prepared(machine, queries.data(), query_offsets.data(), size_of(query_offsets) - 1);
+        const int64_t query_count = size_of(query_offsets) - 1;
+        std::shared_ptr<const PreparedCall> call;
+        if (table != nullptr) {
+          call = table->prepared(machine, queries.data(), query_offsets.data(), query_count);
+        } else {  // exact scores need none
+          call = std::make_shared<const PreparedCall>(machine, store.view.codec, queries.data(), query_offsets.data(),
+                                                      query_count, CentroidScoreView{});
+        }
         maxsim_quantized(machine, store.view, *call, candidates.view, exact, scores.data());
       },
-      "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "candidates"_a, "exact"_a, "table"_a, "scores"_a);
+      "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "candidates"_a, "exact"_a, "table"_a.none(), "scores"_a);
   module.def(
       "maxsim_raw",
       [](const Machine& machine, const Store& store, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
@@ -142,8 +149,9 @@ void register_searching(nb::module_& module) {
         const int64_t query_count = size_of(query_offsets) - 1;
         auto call = store.find(machine, queries.data(), query_offsets.data(), query_count);
         if (call == nullptr) {
+          const CentroidScoreView nothing{.longest_centroid = store.longest(machine)};
           call = std::make_shared<const PreparedCall>(machine, store.view.codec, queries.data(), query_offsets.data(),
-                                                      query_count, nullptr);
+                                                      query_count, nothing);
         }
         score_error_bound(store.view, *call, bounds.data());
       },

@@ -4,8 +4,6 @@
 
 #include <stdexcept>
 
-#include "jcb/centroids.h"
-
 namespace jcb::bindings {
 
 Codec::Codec(int nbits, Input<float, 2> centroids, Input<float, 1> cutoffs, Input<float, 1> levels, float norm_scale)
@@ -63,25 +61,43 @@ std::shared_ptr<const PreparedCall> Store::find(const Machine& machine, const fl
   return nullptr;
 }
 
-Table::Table(const Machine& machine, Store& store, const float* queries, int64_t query_tokens)
-    : store_(&store),
-      queries_(queries, queries + query_tokens * store.view.codec.dim),
-      query_tokens_(query_tokens),
-      values_(store.view.codec.centroid_count * query_tokens + kTablePadding) {
-  const CodecView& codec = store.view.codec;
-  inner_products(machine, codec.centroids, codec.centroid_count, queries, query_tokens, codec.dim, values_.data());
+std::shared_ptr<const maxsim::ByteCentroids> Store::bytes(const Machine& machine) {
+  {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock.owns_lock() && bytes_ != nullptr && are_for(machine, *bytes_)) return bytes_;
+  }
+  // Not under the lock: others need not wait. Two threads may make the same at first.
+  auto made = byte_centroids(machine, view.codec);
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (lock.owns_lock()) bytes_ = made;
+  return made;
+}
+
+double Store::longest(const Machine& machine) {
+  if (longest_ == 0.0) longest_ = longest_centroid(view.codec, &machine.pool);
+  return longest_;
+}
+
+Table::Table(const Machine& machine, Store& store, const float* queries, int64_t query_tokens, bool exact)
+    : store_(&store), queries_(queries, queries + query_tokens * store.view.codec.dim) {
+  if (const auto bytes = exact ? nullptr : store.bytes(machine)) {
+    scores_ = std::make_unique<const CentroidTable>(machine, *bytes, queries, query_tokens);
+  } else {
+    const double longest = store.longest(machine);
+    scores_ = std::make_unique<const CentroidTable>(machine, store.view.codec, queries, query_tokens, longest);
+  }
 }
 
 std::shared_ptr<const PreparedCall> Table::prepared(const Machine& machine, const float* queries,
                                                     const int64_t* query_offsets, int64_t query_count) {
-  if (query_offsets[query_count] != query_tokens_ || !same_bits(queries_, queries)) {
+  if (query_offsets[query_count] != scores_->tokens() || !same_bits(queries_, queries)) {
     throw std::invalid_argument("the table of centroid scores was made for other queries");
   }
   const std::lock_guard lock(mutex_);
   if (call_ == nullptr || !call_->is_for(machine, queries, query_offsets, query_count)) {
     call_ = std::make_shared<const PreparedCall>(machine, store_->view.codec, queries, query_offsets, query_count,
-                                                 values_.data());
-    store_->remember(call_);
+                                                 scores_->view());
+    if (scores_->is_exact()) store_->remember(call_);  // others have no bound
   }
   return call_;
 }

@@ -1,13 +1,14 @@
 // Python objects that hold arrays alive as long as the views of jcb/store.h point into them.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
 #include "bindings/arrays.h"
-#include "cpu/panels.h"
 #include "jcb/candidates.h"
+#include "jcb/centroid_table.h"
 #include "jcb/maxsim_store.h"
 #include "jcb/postings.h"
 #include "jcb/store.h"
@@ -49,19 +50,23 @@ struct Store {
   std::shared_ptr<const PreparedCall> find(const Machine& machine, const float* queries, const int64_t* query_offsets,
                                            int64_t query_count);
 
+  // byte_centroids and longest_centroid of this store, kept for the next call.
+  std::shared_ptr<const maxsim::ByteCentroids> bytes(const Machine& machine);
+  double longest(const Machine& machine);
+
  private:
   std::mutex mutex_;
   std::vector<std::weak_ptr<const PreparedCall>> calls_;
+  std::shared_ptr<const maxsim::ByteCentroids> bytes_;
+  std::atomic<double> longest_ = 0.0;
 };
 
 // Centroid scores of the queries of one call, and what is prepared from them once they are used.
 class Table {
  public:
-  Table(const Machine& machine, Store& store, const float* queries, int64_t query_tokens);
+  Table(const Machine& machine, Store& store, const float* queries, int64_t query_tokens, bool exact);
 
-  int64_t centroid_count() const { return store_->view.codec.centroid_count; }
-  int64_t query_tokens() const { return query_tokens_; }
-  const float* values() const { return values_.data(); }
+  const CentroidTable& scores() const { return *scores_; }
   bool is_of(const Store& store) const { return store_ == &store; }
 
   // Throws std::invalid_argument when the table was made for other queries.
@@ -71,8 +76,7 @@ class Table {
  private:
   Store* store_;  // the Python object keeps it alive
   std::vector<float> queries_;
-  int64_t query_tokens_;
-  FloatBuffer values_;
+  std::unique_ptr<const CentroidTable> scores_;
   std::mutex mutex_;
   std::shared_ptr<const PreparedCall> call_;
 };

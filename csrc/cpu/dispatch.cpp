@@ -111,19 +111,19 @@ const VectorKernels& vector_kernels_of(InstructionSet set) {
   }
 }
 
-PrepareQueriesFunction prepare_queries_of(InstructionSet set) {
+const maxsim::Kernels& maxsim_kernels_of(InstructionSet set) {
   switch (set) {
 #if defined(__x86_64__)
     case InstructionSet::kAvx512:
-      return prepare_queries_avx512;
+      return maxsim_kernels_avx512();
     case InstructionSet::kAvx2:
-      return prepare_queries_avx2;
+      return maxsim_kernels_avx2();
 #elif defined(__aarch64__)
     case InstructionSet::kNeon:
-      return prepare_queries_neon;
+      return maxsim_kernels_neon();
 #endif
     default:
-      return prepare_queries_scalar;
+      return maxsim_kernels_scalar();
   }
 }
 
@@ -180,7 +180,7 @@ InstructionSet choose_instruction_set(const std::string& name) {
 Machine::Machine(const std::string& instruction_set_name, int thread_count)
     : instruction_set(choose_instruction_set(instruction_set_name)),
       kernels(vector_kernels_of(instruction_set)),
-      prepare_queries(prepare_queries_of(instruction_set)),
+      maxsim_kernels(maxsim_kernels_of(instruction_set)),
       pool(thread_count),
       reads_ahead(reading_ahead_is_on()) {}
 

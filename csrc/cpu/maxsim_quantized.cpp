@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "cpu/maxsim_quantized_tables.h"
+#include "cpu/row_blocks.h"
+#include "cpu/word_table.h"
 
 namespace jcb::maxsim {
 namespace {
@@ -66,6 +68,12 @@ TokenRun run_of(const SegmentView& segment, uint32_t document) {
   return run;
 }
 
+double length(const float* vector, int64_t dim) {
+  double square = 0.0;
+  for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(vector[d]) * vector[d];
+  return std::sqrt(square);
+}
+
 float larger_size(float size, float value) { return size < std::fabs(value) ? std::fabs(value) : size; }
 
 // One query, its tables made at first use.
@@ -81,15 +89,17 @@ struct Query {
 class Prepared final : public PreparedQueries {
  public:
   Prepared(const Kernels& kernels, const CodecView& codec, const float* queries, const int64_t* query_offsets,
-           int64_t query_count, const float* centroid_scores)
+           int64_t query_count, CentroidScoreView scores)
       : kernels_(kernels),
         codec_(codec),
-        centroid_scores_(centroid_scores),
+        centroid_scores_(scores.table),
+        words_(scores.words),
         stride_(query_offsets[query_count]),
         count_(query_count),
         fast_is_exact_(codec.nbits > 2 && kernels.dot.largest_weight == 0),
         lattice_(codec, kernels.dot),
-        queries_(std::make_unique<Query[]>(query_count)) {
+        queries_(std::make_unique<Query[]>(query_count)),
+        longest_centroid_(scores.longest_centroid) {
     for (int64_t i = 0; i < query_count; ++i) {
       queries_[i].vectors = queries + query_offsets[i] * codec.dim;
       queries_[i].first = query_offsets[i];
@@ -101,7 +111,7 @@ class Prepared final : public PreparedQueries {
   int64_t query_count() const override { return count_; }
 
   void make_ready(int64_t query_number, const ThreadPool& pool) const override {
-    if (!fast_is_exact_ && centroid_scores_ != nullptr) make_ready(queries_[query_number], &pool);
+    if (!fast_is_exact_ && have_centroid_scores()) make_ready(queries_[query_number], &pool);
   }
 
   void score_fast(const SegmentView& segment, int64_t query_number, const uint32_t* documents, int64_t count,
@@ -123,15 +133,14 @@ class Prepared final : public PreparedQueries {
 
   void score_exact(const SegmentView& segment, int64_t query_number, const uint32_t* documents, int64_t count,
                    float* scores) const override {
-    check_centroid_scores();
     Query& query = queries_[query_number];
     std::call_once(query.exact_once, [&] {
       check_finite(query.vectors, query.tokens * codec_.dim);
       transpose(query);
     });
     const ExactQuery exact{columns_of(query), query.tokens, codec_.nbits, codec_.dim, codec_.code_bytes(),
-                           query.transposed.get(), levels_of_byte_.get(), centroid_scores_ + query.first, stride_,
-                           codec_.norm_scale, segment.max_norm, segment.max_sigma};
+                           query.transposed.get(), levels_of_byte_.get(), codec_.centroids, codec_.norm_scale,
+                           segment.max_norm, segment.max_sigma};
     const TokenArrays arrays = token_arrays(segment, codec_.centroid_count);
     for_blocks(segment, documents, count, scores, [&](const TokenRun* runs, int64_t block, float* block_scores) {
       return query.tokens == 0 || kernels_.exact(exact, arrays, runs, block, block_scores);
@@ -139,6 +148,7 @@ class Prepared final : public PreparedQueries {
   }
 
   float error_bound(int64_t query_number, float max_sigma, float max_norm) const override {
+    if (words_ != nullptr) throw std::logic_error("fast scores by a table of words have no proven bound");
     if (fast_is_exact_) return 0.0f;
     Query& query = queries_[query_number];
     build_tiles(query, nullptr);
@@ -150,15 +160,18 @@ class Prepared final : public PreparedQueries {
       }
     });
     double bound = 0.0;
-    for (const Tile& tile : query.tiles) bound += tile.error_bound(max_sigma, max_norm, query.tokens);
+    const double longest = longest_centroid();
+    for (const Tile& tile : query.tiles) bound += tile.error_bound(max_sigma, max_norm, query.tokens, longest);
     return std::nextafter(static_cast<float>(bound), std::numeric_limits<float>::infinity());
   }
 
  private:
   static int columns_of(const Query& query) { return (query.tokens + 15) / 16 * 16; }
 
+  bool have_centroid_scores() const { return centroid_scores_ != nullptr || words_ != nullptr; }
+
   void check_centroid_scores() const {
-    if (centroid_scores_ == nullptr) throw std::logic_error("queries prepared without centroid scores cannot score");
+    if (!have_centroid_scores()) throw std::logic_error("queries prepared without centroid scores have no fast scores");
   }
 
   // Calls score(runs, count, scores) for blocks of documents, scores being 0, or -inf where a document is empty.
@@ -188,8 +201,12 @@ class Prepared final : public PreparedQueries {
     std::call_once(query.scores_once, [&] {
       int64_t first = query.first;
       for (Tile& tile : query.tiles) {
-        tile.convert_centroid_scores(kernels_.convert_scores, centroid_scores_ + first, codec_.centroid_count, stride_,
-                                     pool);
+        if (words_ != nullptr) {
+          tile.take_word_scores(kernels_.words, *words_, first, pool);
+        } else {
+          tile.convert_centroid_scores(kernels_.convert_scores, centroid_scores_ + first, codec_.centroid_count,
+                                       stride_, pool);
+        }
         first += tile.view().columns;
       }
     });
@@ -208,18 +225,12 @@ class Prepared final : public PreparedQueries {
     });
   }
 
-  // [tokens]. Without centroid scores, the bound that Cauchy and Schwarz give (and 1e-4 of it for fp32 products).
+  // [tokens]. Without fp32 scores of all centroids, the bound of Cauchy and Schwarz (and 1e-4 of it for fp32 products).
   std::vector<double> largest_centroid_scores(const Query& query, const ThreadPool* pool) const {
     std::vector<double> largest(query.tokens);
     if (centroid_scores_ == nullptr) {
-      const double norm = largest_centroid_norm();
-      for (int t = 0; t < query.tokens; ++t) {
-        double square = 0.0;
-        for (int64_t d = 0; d < codec_.dim; ++d) {
-          square += static_cast<double>(query.vectors[t * codec_.dim + d]) * query.vectors[t * codec_.dim + d];
-        }
-        largest[t] = std::sqrt(square) * norm * 1.0001;
-      }
+      const double longest = longest_centroid() * 1.0001;
+      for (int t = 0; t < query.tokens; ++t) largest[t] = length(query.vectors + t * codec_.dim, codec_.dim) * longest;
       return largest;
     }
     for (int first = 0; first < query.tokens; first += kScoreColumns) {
@@ -241,18 +252,12 @@ class Prepared final : public PreparedQueries {
     return largest;
   }
 
-  double largest_centroid_norm() const {
-    std::call_once(centroid_norm_once_, [&] {
-      float largest = 0.0f;
-      for (int64_t k = 0; k < codec_.centroid_count; ++k) {
-        const float* centroid = codec_.centroids + k * codec_.dim;
-        float square = 0.0f;
-        for (int64_t d = 0; d < codec_.dim; ++d) square += centroid[d] * centroid[d];
-        largest = std::max(largest, square);
-      }
-      largest_centroid_norm_ = std::sqrt(static_cast<double>(largest)) * (1.0 + 1e-7 * static_cast<double>(codec_.dim));
+  double longest_centroid() const {
+    if (words_ != nullptr) return words_->longest_centroid();
+    std::call_once(longest_once_, [&] {
+      if (longest_centroid_ == 0.0) longest_centroid_ = jcb::longest_centroid(codec_, nullptr);
     });
-    return largest_centroid_norm_;
+    return longest_centroid_;
   }
 
   void transpose(Query& query) const {
@@ -275,24 +280,43 @@ class Prepared final : public PreparedQueries {
   const Kernels& kernels_;
   const CodecView codec_;
   const float* const centroid_scores_;
+  const WordTable* const words_;
   const int64_t stride_;
   const int64_t count_;
   const bool fast_is_exact_;
   const LevelLattice lattice_;
   AlignedArray<float> levels_of_byte_;
   std::unique_ptr<Query[]> queries_;
-  mutable std::once_flag centroid_norm_once_;
-  mutable double largest_centroid_norm_ = 0.0;
+  mutable std::once_flag longest_once_;
+  mutable double longest_centroid_;
 };
 
 }  // namespace
 
-std::unique_ptr<PreparedQueries> prepare(const Kernels& kernels, const CodecView& codec, const float* queries,
-                                         const int64_t* query_offsets, int64_t query_count,
-                                         const float* centroid_scores) {
-  check_arguments(codec, query_offsets, query_count);
-  check_levels(codec);
-  return std::make_unique<Prepared>(kernels, codec, queries, query_offsets, query_count, centroid_scores);
+}  // namespace jcb::maxsim
+
+namespace jcb {
+
+double longest_centroid(const CodecView& codec, const ThreadPool* pool) {
+  std::vector<float> squares(std::max<int64_t>(1, maxsim::row_blocks(codec.centroid_count)));
+  maxsim::for_row_blocks(pool, codec.centroid_count, [&](int64_t block, int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const float* centroid = codec.centroids + k * codec.dim;
+      float square = 0.0f;
+      for (int64_t d = 0; d < codec.dim; ++d) square += centroid[d] * centroid[d];
+      squares[block] = std::max(squares[block], square);
+    }
+  });
+  const double largest = *std::max_element(squares.begin(), squares.end());
+  return std::sqrt(largest) * (1.0 + 1e-7 * static_cast<double>(codec.dim));
 }
 
-}  // namespace jcb::maxsim
+std::unique_ptr<PreparedQueries> prepare_queries(const maxsim::Kernels& kernels, const CodecView& codec,
+                                                 const float* queries, const int64_t* query_offsets,
+                                                 int64_t query_count, CentroidScoreView scores) {
+  maxsim::check_arguments(codec, query_offsets, query_count);
+  maxsim::check_levels(codec);
+  return std::make_unique<maxsim::Prepared>(kernels, codec, queries, query_offsets, query_count, scores);
+}
+
+}  // namespace jcb

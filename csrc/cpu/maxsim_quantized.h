@@ -76,7 +76,8 @@ struct FastTile {
   int32_t rounding;
   const uint8_t* weights;  // [8 / (2 bits)][16], weight of dimension j of a nibble; [256] at 8 bits
   // epilogue
-  const int16_t* centroid_scores;  // [K][columns]
+  const int16_t* centroid_scores;  // [K][score_stride]
+  int64_t score_stride;
   const float* steps;              // [columns], 0 for columns that no query token fills
 };
 
@@ -115,8 +116,7 @@ struct ExactQuery {
   int64_t code_bytes;
   const float* query;            // [dim + padding][columns]: one row per dimension that whole bytes of code hold
   const float* levels_of_byte;   // [256][8 / bits]
-  const float* centroid_scores;  // [K][stride], the first token of this query
-  int64_t stride;
+  const float* centroids;        // [K][dim]
   float norm_scale;
   float max_norm;
   float max_sigma;
@@ -137,6 +137,26 @@ using LargestSizesFunction = void (*)(const float* table, int64_t rows, int64_t 
 using ConvertScoresFunction = void (*)(const FastTile&, const float* table, int64_t rows, int64_t stride,
                                        const float* factors, int16_t* to);
 
+// Loops over tables of words (word_table.h): i16 scores [rows][stride], whose rows are read in whole registers.
+// to: [rows][stride] A of kDot of rows of weights [rows][positions], `rows` rounded up to a multiple of rows_at_once there.
+using MultiplyWeightsFunction = void (*)(const FastTile&, const uint8_t* weights, int64_t rows, int64_t stride,
+                                         int16_t* to);
+// to: [rows][columns of the tile], in the tile's order: words * factors / 2^15, rounded. factors: [32] by token.
+using ConvertWordsFunction = void (*)(const FastTile&, const int16_t* words, int64_t rows, int64_t stride,
+                                      const int16_t* factors, int16_t* to);
+// best[c] = max(best[c], words[ids[i] * stride + c] over i), c < columns rounded up to a multiple of 16.
+using MaxWordRowsFunction = void (*)(const int16_t* words, int64_t stride, const uint32_t* ids, int64_t count,
+                                     int64_t columns, int16_t* best);
+// to[c] = max of words[r * stride + c] over r < rows, rows >= 1; stride is a multiple of 16.
+using ColumnMaximaFunction = void (*)(const int16_t* words, int64_t stride, int64_t rows, int16_t* to);
+struct WordLoops {
+  int rows_at_once;  // 0: this instruction set has no products of bytes, and all else here is null
+  MultiplyWeightsFunction multiply;
+  ConvertWordsFunction convert;
+  MaxWordRowsFunction max_rows;
+  ColumnMaximaFunction column_maxima;
+};
+
 // One instruction set.
 struct Kernels {
   bool dot_for_low_bits;  // 2 bits by kDot instead of rows
@@ -145,10 +165,7 @@ struct Kernels {
   ScoreExactFunction exact;
   LargestSizesFunction largest_sizes;
   ConvertScoresFunction convert_scores;
+  WordLoops words;
 };
-
-std::unique_ptr<PreparedQueries> prepare(const Kernels& kernels, const CodecView& codec, const float* queries,
-                                         const int64_t* query_offsets, int64_t query_count,
-                                         const float* centroid_scores);
 
 }  // namespace jcb::maxsim

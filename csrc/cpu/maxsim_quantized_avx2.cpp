@@ -4,17 +4,16 @@
 #include "cpu/maxsim_quantized_exact_loops.h"
 #include "cpu/maxsim_quantized_loops.h"
 #include "cpu/maxsim_quantized_score_tables.h"
+#include "cpu/word_table_loops.h"
 
 namespace jcb {
 
-std::unique_ptr<PreparedQueries> prepare_queries_avx2(const CodecView& codec, const float* queries,
-                                                      const int64_t* query_offsets, int64_t query_count,
-                                                      const float* centroid_scores) {
+const maxsim::Kernels& maxsim_kernels_avx2() {
   using namespace maxsim;
   // vpmaddubsw would allow weights up to 129; with 96 the chains leave the query almost all of its 7 bits.
   static const Kernels kernels{false, {96, true}, score_fast<Avx2>, score_exact<Avx2>,
-                               largest_sizes<Avx2>, convert_scores<Avx2>};
-  return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
+                               largest_sizes<Avx2>, convert_scores<Avx2>, word_loops<Avx2>()};
+  return kernels;
 }
 
 }  // namespace jcb

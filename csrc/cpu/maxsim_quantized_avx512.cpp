@@ -4,18 +4,17 @@
 #include "cpu/maxsim_quantized_exact_loops.h"
 #include "cpu/maxsim_quantized_loops.h"
 #include "cpu/maxsim_quantized_score_tables.h"
+#include "cpu/word_table_loops.h"
 
 namespace jcb {
 
-std::unique_ptr<PreparedQueries> prepare_queries_avx512(const CodecView& codec, const float* queries,
-                                                        const int64_t* query_offsets, int64_t query_count,
-                                                        const float* centroid_scores) {
+const maxsim::Kernels& maxsim_kernels_avx512() {
   using namespace maxsim;
   // vpdpbusd adds in i32 and never saturates: weights take all 8 bits.
   static constexpr DotLimits limits{.largest_weight = 255, .chained = false, .packed_columns = true};
   static const Kernels kernels{true, limits, score_fast<Avx512>, score_exact<Avx512>,
-                               largest_sizes<Avx512>, convert_scores<Avx512>};
-  return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
+                               largest_sizes<Avx512>, convert_scores<Avx512>, word_loops<Avx512>()};
+  return kernels;
 }
 
 }  // namespace jcb

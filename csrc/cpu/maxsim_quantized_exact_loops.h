@@ -9,7 +9,7 @@
 namespace jcb::maxsim {
 namespace {  // private to each file that includes this: see simd_scalar.h
 
-constexpr int64_t kPrefetchBytes = 128;  // of a row of centroid scores: 32 query tokens
+constexpr int64_t kLine = 64;  // bytes that are prefetched at once
 
 // Per-token scalars. Whole vectors are written.
 struct ExactChunk {
@@ -44,10 +44,7 @@ JCB_INLINE void exact_columns(const ExactQuery& query, const ExactChunk& chunk, 
     auto largest = Simd::load_floats(best + first);
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
-      const float* scores = query.centroid_scores + chunk.centroid_ids[token[t]] * query.stride + first;
-      const auto score = Simd::load_floats(scores, query.tokens - first);
-      const auto sum = Simd::multiply_add(Simd::fill(chunk.sigmas[token[t]]), sums[t][v], score);
-      largest = Simd::maximum(Simd::multiply(Simd::fill(chunk.norms[token[t]]), sum), largest);
+      largest = Simd::maximum(Simd::multiply(Simd::fill(chunk.norms[token[t]]), sums[t][v]), largest);
     }
     Simd::store_floats(best + first, largest);
   }
@@ -83,11 +80,33 @@ JCB_INLINE void decode_levels(const uint8_t* codes, int64_t bytes, const float* 
   }
 }
 
+// values = centroid + sigma * values. What whole registers reach beyond `dim` is zero of the query's, or the next token's
+// and decoded after this.
+template <class Simd>
+JCB_INLINE void add_centroid(const float* centroid, float sigma, int64_t dim, float* values) {
+  const auto size = Simd::fill(sigma);
+  int64_t d = 0;
+  for (; d + Simd::kFloatLanes <= dim; d += Simd::kFloatLanes) {
+    Simd::store_floats(values + d, Simd::multiply_add(size, Simd::load_floats(values + d), Simd::load_floats(centroid + d)));
+  }
+  if (d < dim) {
+    const auto rest = Simd::load_floats(centroid + d, static_cast<int>(dim - d));
+    Simd::store_floats(values + d, Simd::multiply_add(size, Simd::load_floats(values + d), rest));
+  }
+}
+
+template <class Simd>
+JCB_INLINE void prefetch_centroid(const ExactQuery& query, uint32_t id) {
+  const char* row = reinterpret_cast<const char*>(query.centroids + static_cast<int64_t>(id) * query.dim);
+  const int64_t bytes = query.dim * static_cast<int64_t>(sizeof(float));
+  for (int64_t at = 0; at < bytes; at += kLine) Simd::prefetch(row + at);
+}
+
 template <class Simd, int kBits>
 bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const TokenRun* runs, int64_t count,
                       float* scores) {
   constexpr int kTokens = Simd::kExactTokens, kPerByte = 8 / kBits;
-  alignas(64) float values[kTokens * kLargestDimensions];
+  alignas(64) float values[kTokens * kLargestDimensions + Simd::kFloatLanes];
   alignas(64) float best[kLargestQueryTokens];
   ExactChunk chunk;
   const int64_t dims = query.code_bytes * kPerByte;
@@ -102,11 +121,7 @@ bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const 
       const int64_t left = runs[i].end - first;
       const int length = static_cast<int>(left < kTokensPerChunk ? left : kTokensPerChunk);
       if (!load_centroid_ids(tokens, first, length, chunk.centroid_ids)) return false;
-      for (int t = 0; t < length; ++t) {
-        const float* row = query.centroid_scores + chunk.centroid_ids[t] * query.stride;
-        Simd::prefetch(row);
-        if (query.columns * sizeof(float) >= kPrefetchBytes) Simd::prefetch(row + 16);
-      }
+      for (int t = 0; t < kTokens && t < length; ++t) prefetch_centroid<Simd>(query, chunk.centroid_ids[t]);
       Simd::token_scalars(tokens.sigmas + first, tokens.norms + first, length, query.max_sigma, query.max_norm,
                           query.norm_scale, chunk.sigmas, chunk.norms);
       for (int t0 = 0; t0 < length; t0 += kTokens) {
@@ -115,6 +130,9 @@ bool score_exact_bits(const ExactQuery& query, const TokenArrays& tokens, const 
           token[t] = t0 + t < length ? t0 + t : length - 1;
           decode_levels<Simd, kBits>(tokens.codes + (first + token[t]) * query.code_bytes, query.code_bytes,
                                      query.levels_of_byte, table, values + t * dims);
+          add_centroid<Simd>(query.centroids + static_cast<int64_t>(chunk.centroid_ids[token[t]]) * query.dim,
+                             chunk.sigmas[token[t]], query.dim, values + t * dims);
+          if (t0 + kTokens + t < length) prefetch_centroid<Simd>(query, chunk.centroid_ids[t0 + kTokens + t]);
         }
         int column = 0;
         for (; column + 32 <= query.tokens; column += 32) {

@@ -10,6 +10,9 @@ namespace jcb::maxsim {
 struct LevelLattice {
   LevelLattice(const CodecView& codec, const DotLimits& limits);
 
+  // Weights 0 to largest_weight that stand for values from least to most, evenly; least <= 0 <= most. Without the hull.
+  static LevelLattice even(double least, double most, int largest_weight);
+
   // Largest |a * level + b * (level - (unit * weight + low))| of all codes.
   double largest_combination(double a, double b) const;
 
@@ -19,6 +22,8 @@ struct LevelLattice {
   uint8_t weights[256] = {};
 
  private:
+  LevelLattice() = default;
+
   struct Point {
     double level, error;
   };

@@ -21,7 +21,7 @@ struct FastChunk {
 
   JCB_INLINE void find_scores(const FastTile& tile, int count) {
     for (int t = 0; t < count; ++t) {
-      scores[t] = tile.centroid_scores + static_cast<int64_t>(centroid_ids[t]) * tile.columns;
+      scores[t] = tile.centroid_scores + static_cast<int64_t>(centroid_ids[t]) * tile.score_stride;
     }
     for (int t = 0; t < kPrefetchTokens; ++t) scores[count + t] = scores[count - 1];
   }

@@ -4,17 +4,16 @@
 #include "cpu/maxsim_quantized_exact_loops.h"
 #include "cpu/maxsim_quantized_loops.h"
 #include "cpu/maxsim_quantized_score_tables.h"
+#include "cpu/word_table_loops.h"
 
 namespace jcb {
 
-std::unique_ptr<PreparedQueries> prepare_queries_neon(const CodecView& codec, const float* queries,
-                                                      const int64_t* query_offsets, int64_t query_count,
-                                                      const float* centroid_scores) {
+const maxsim::Kernels& maxsim_kernels_neon() {
   using namespace maxsim;
   // sdot adds in i32 and never saturates: weights take all 8 bits, less 128 where they are stored.
   static const Kernels kernels{false, {255, false, 128}, score_fast<Neon>, score_exact<Neon>,
-                               largest_sizes<Neon>, convert_scores<Neon>};
-  return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
+                               largest_sizes<Neon>, convert_scores<Neon>, word_loops<Neon>()};
+  return kernels;
 }
 
 }  // namespace jcb

@@ -4,16 +4,15 @@
 #include "cpu/maxsim_quantized_exact_loops.h"
 #include "cpu/maxsim_quantized_loops.h"
 #include "cpu/maxsim_quantized_score_tables.h"
+#include "cpu/word_table_loops.h"
 
 namespace jcb {
 
-std::unique_ptr<PreparedQueries> prepare_queries_scalar(const CodecView& codec, const float* queries,
-                                                        const int64_t* query_offsets, int64_t query_count,
-                                                        const float* centroid_scores) {
+const maxsim::Kernels& maxsim_kernels_scalar() {
   using namespace maxsim;
   static const Kernels kernels{false, {0, false}, score_fast<Scalar>, score_exact<Scalar>,
-                               largest_sizes<Scalar>, convert_scores<Scalar>};
-  return prepare(kernels, codec, queries, query_offsets, query_count, centroid_scores);
+                               largest_sizes<Scalar>, convert_scores<Scalar>, word_loops<Scalar>()};
+  return kernels;
 }
 
 }  // namespace jcb

@@ -2,23 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 
 #include "cpu/maxsim_quantized_rounding.h"
+#include "cpu/row_blocks.h"
 
 namespace jcb::maxsim {
 namespace {
 
-constexpr double kLargestWord = 32767.0;
 constexpr double kWordScale = 32768.0;
-
-// The smallest float that is not below value: steps are used as floats and as doubles, and must be the same number.
-double float_not_below(double value) {
-  const float rounded = static_cast<float>(value);
-  return rounded >= value ? rounded : std::nextafter(rounded, INFINITY);
-}
 
 // A query token of zeros has step 0; one whose products vanish beside its centroid scores gets a step for the latter.
 double smallest_step(double largest_score) { return largest_score * 1e-7; }
@@ -43,11 +34,6 @@ int64_t row_of_nibble(int64_t g) {
   return byte / 8 * 16 + high * 8 + byte % 8;
 }
 
-int rounded_value(double value, double step) { return static_cast<int>(std::lrint(value / step)); }
-
-// Where token t of 32 lies for sums that are packed by lanes: lanes of two registers give four each to eight.
-int64_t packed_column(int64_t t) { return t / 8 * 4 + t % 4 + t / 4 % 2 * 16; }
-
 double largest_size(const double* values, int count) {
   double largest = 0.0;
   for (int i = 0; i < count; ++i) largest = std::max(largest, std::fabs(values[i]));
@@ -55,15 +41,6 @@ double largest_size(const double* values, int count) {
 }
 
 }  // namespace
-
-void* allocate_aligned(int64_t bytes, bool zeroed) {
-  const size_t size = (static_cast<size_t>(bytes) + 63) / 64 * 64;
-  void* memory = std::aligned_alloc(64, std::max<size_t>(size, 64));
-  if (memory == nullptr) throw std::bad_alloc();
-  return zeroed ? std::memset(memory, 0, size) : memory;
-}
-
-void FreeAligned::operator()(void* memory) const { std::free(memory); }
 
 int Tile::token_of_column(int column) const {
   if (view_.family != Family::kRowBytes) return column;
@@ -87,7 +64,9 @@ Tile::Tile(Family family, int columns, const CodecView& codec, const LevelLattic
   view_.steps = column_steps_.get();
   for (int t = 0; t < count_; ++t) {
     step_sum_ += steps_[t];
-    score_sum_ += tokens.largest_scores[t];
+    double square = 0.0;
+    for (int64_t d = 0; d < codec_.dim; ++d) square += std::pow(static_cast<double>(tokens.queries[t * codec_.dim + d]), 2);
+    length_sum_ += std::sqrt(square);
     if (steps_[t] > 0) rho_ = std::max(rho_, tokens.largest_scores[t] / (steps_[t] * (kLargestWord - 1.0)));
   }
 }
@@ -176,67 +155,25 @@ void Tile::build_row_words(const TileTokens& tokens) {
   view_.rows = rows_.get();
 }
 
-// A = (sum of q_d * weight_d + start) >> shift, q_d i8 with a step s of its own per query token. Error of a product:
+// A = (sum of q_d * weight_d + start) >> shift, q_d i8 with a step s of its own per query token (dot_query.h). Error of a
+// product:
 //   query_d level - s q_d (unit * weight + low) = (query_d - s q_d) level + s q_d (level - (unit * weight + low)),
 // largest over codes; `start` is rounded once per chain and lane, A once.
 void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens) {
-  const int64_t dim = codec_.dim, columns = view_.columns;
-  const int64_t blocks = (view_.code_bytes + kCodeBlock - 1) / kCodeBlock;
-  view_.positions = (blocks * kCodeBlock * (8 / codec_.nbits) + kChain - 1) / kChain * kChain;
-  const int64_t chains = view_.positions / kChain;
-  query_ = make_aligned<int8_t>(view_.positions * columns);
-  start32_ = make_aligned<int32_t>(columns);
-  start16_ = make_aligned<int16_t>(chains * columns * 2);
-  const double bias = lattice.low / lattice.unit;
-  const std::vector<int64_t> dimensions = dimensions_of_positions();
-  std::vector<double> chain_sizes(chains * 2);
-  std::vector<int64_t> chain_sums(chains * 2);
+  query_ = std::make_unique<DotQuery>(lattice, limits, dimensions_of_positions(), codec_.dim, view_.columns);
   double largest = 1.0;
   for (int t = 0; t < count_; ++t) {
-    const int64_t column = limits.packed_columns && columns == 32 ? packed_column(t) : t;
-    const float* query = tokens.queries + t * dim;
-    double largest_value = 0.0, size = 0.0;
-    std::fill(chain_sizes.begin(), chain_sizes.end(), 0.0);
-    std::fill(chain_sums.begin(), chain_sums.end(), 0);
-    for (int64_t p = 0; p < view_.positions; ++p) {
-      if (dimensions[p] >= dim) continue;
-      const double value = std::fabs(static_cast<double>(query[dimensions[p]]));
-      largest_value = std::max(largest_value, value);
-      chain_sizes[p / kChain * 2 + p / 2 % 2] += value;
-      size += value;
-    }
-    product_sum_ += size * lattice.largest_level;
-    double s = largest_value / 127.0;
-    if (limits.chained) {  // half of a chain's values, each off by a half, and the start by one
-      const double room = kLargestWord - 2.0 - kChain / 4.0 * lattice.largest_weight;
-      s = std::max(s, *std::max_element(chain_sizes.begin(), chain_sizes.end()) * lattice.largest_weight / room);
-    }
-    s = std::max(s, smallest_step(tokens.largest_scores[t]) / lattice.unit);
-    if (s == 0.0) continue;
-    const double step = float_not_below(s * lattice.unit);
-    double sum_size = 0.0;
-    for (int64_t p = 0; p < view_.positions; ++p) {
-      if (dimensions[p] >= dim) continue;
-      const int rounded = rounded_value(query[dimensions[p]], step / lattice.unit);
-      query_[(p / 4 * columns + column) * 4 + p % 4] = static_cast<int8_t>(rounded);
-      chain_sums[p / kChain * 2 + p / 2 % 2] += rounded;
-      sum_size += std::abs(rounded) * lattice.largest_weight;
-    }
-    int64_t start = 0;
-    for (int64_t lane = 0; lane < 2 * chains; ++lane) {
-      const int64_t part = std::llrint(bias * static_cast<double>(chain_sums[lane]));
-      start16_[(lane / 2 * columns + t) * 2 + lane % 2] = static_cast<int16_t>(static_cast<uint16_t>(part));
-      start += part + limits.weight_offset * chain_sums[lane];
-    }
-    start32_[column] = static_cast<int32_t>(start);
-    steps_[t] = step;
-    largest = std::max(largest, sum_size + static_cast<double>(chains));
+    const float* query = tokens.queries + t * codec_.dim;
+    query_->add(t, query, smallest_step(tokens.largest_scores[t]));
+    for (int64_t d = 0; d < codec_.dim; ++d) product_sum_ += std::fabs(query[d]) * lattice.largest_level;
+    largest = std::max(largest, query_->largest_sum(t));
   }
-  while (std::ldexp(largest, -view_.shift) > kLargestWord - 1.0) ++view_.shift;
-  view_.rounding = view_.shift > 0 ? 1 << (view_.shift - 1) : 0;
+  int shift = 0;
+  while (std::ldexp(largest, -shift) > kLargestWord - 1.0) ++shift;
+  query_->shift_by(shift);
+  query_->show(view_);
   largest_a_ = kLargestWord;
-  for (int t = 0; t < count_; ++t) steps_[t] = std::ldexp(steps_[t], view_.shift);
-  for (int64_t column = 0; column < columns; ++column) start32_[column] += view_.rounding;
+  for (int t = 0; t < count_; ++t) steps_[t] = std::ldexp(query_->step(t), shift);
   const int per_nibble = 4 / codec_.nbits, mask = (1 << codec_.nbits) - 1;
   weights_ = make_aligned<uint8_t>(256);
   std::copy_n(lattice.weights, 256, weights_.get());
@@ -244,27 +181,25 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
     weights_[i] = lattice.weights[(i % 16) >> (i / 16 * codec_.nbits) & mask];
   }
   for (int i = 0; i < 256; ++i) weights_[i] = static_cast<uint8_t>(weights_[i] - limits.weight_offset);
-  view_.query = query_.get();
-  view_.start32 = start32_.get();
-  view_.start16 = start16_.get();
   view_.weights = weights_.get();
 }
 
 std::vector<int64_t> Tile::dimensions_of_positions() const {
-  std::vector<int64_t> dimensions(view_.positions);
-  for (int64_t p = 0; p < view_.positions; ++p) dimensions[p] = dimension_of_position(codec_.nbits, p);
+  const int64_t blocks = (view_.code_bytes + kCodeBlock - 1) / kCodeBlock;
+  const int64_t positions = (blocks * kCodeBlock * (8 / codec_.nbits) + kChain - 1) / kChain * kChain;
+  std::vector<int64_t> dimensions(positions);
+  for (int64_t p = 0; p < positions; ++p) dimensions[p] = dimension_of_position(codec_.nbits, p);
   return dimensions;
 }
 
 // Per query token the sum over dimensions of the largest error of a product, 2 lanes of a chain off by a half each, and
 // A off by a half.
 void Tile::measure_dot_error(const LevelLattice& lattice, const float* queries) {
-  const std::vector<int64_t> dimensions = dimensions_of_positions();
   for (int t = 0; t < count_; ++t) {
     if (steps_[t] == 0.0) continue;
-    const double step = std::ldexp(steps_[t], -view_.shift), s = step / lattice.unit;
-    double error = step * static_cast<double>(view_.positions / kChain) + 0.5 * steps_[t];
-    for (const int64_t d : dimensions) {
+    const double step = query_->step(t), s = step / lattice.unit;
+    double error = step * query_->chains() + 0.5 * steps_[t];
+    for (const int64_t d : query_->dimensions()) {
       if (d >= codec_.dim) continue;
       const double value = queries[t * codec_.dim + d], rounded = s * rounded_value(value, s);
       error += lattice.largest_combination(value - rounded, rounded);
@@ -276,8 +211,7 @@ void Tile::measure_dot_error(const LevelLattice& lattice, const float* queries) 
 void Tile::convert_centroid_scores(ConvertScoresFunction convert, const float* scores, int64_t centroid_count,
                                    int64_t stride, const ThreadPool* pool) {
   const int columns = view_.columns;
-  centroid_scores_ = make_aligned<int16_t>(centroid_count * columns, false);
-  view_.centroid_scores = centroid_scores_.get();
+  make_centroid_scores(centroid_count);
   float factors[32] = {};  // by token
   for (int token = 0; token < count_; ++token) {
     if (rho_ * steps_[token] != 0.0) factors[token] = static_cast<float>(1.0 / (rho_ * steps_[token]));
@@ -295,6 +229,37 @@ void Tile::convert_centroid_scores(ConvertScoresFunction convert, const float* s
   }
 }
 
+void Tile::take_word_scores(const WordLoops& loops, const WordTable& words, int64_t first, const ThreadPool* pool) {
+  rho_ = 0.0;
+  for (int t = 0; t < count_; ++t) {
+    if (steps_[t] > 0) rho_ = std::max(rho_, words.step(first + t) / steps_[t]);
+  }
+  bool as_they_are = view_.family == Family::kDot;  // one scale for all, and tokens in their order
+  int16_t factors[32] = {};                         // of 2^-15, by token
+  for (int t = 0; t < count_; ++t) {
+    if (steps_[t] * rho_ == 0.0) continue;
+    const double factor = words.step(first + t) / (steps_[t] * rho_);
+    factors[t] = static_cast<int16_t>(std::min(kLargestWord, std::nearbyint(factor * kWordScale)));
+    as_they_are = as_they_are && (factor > 1.0 - 1e-6 || words.step(first + t) == 0.0);
+  }
+  if (as_they_are) {
+    view_.centroid_scores = words.row(0) + first;
+    view_.score_stride = words.stride();
+    return;
+  }
+  make_centroid_scores(words.rows());
+  for_row_blocks(pool, words.rows(), [&](int64_t, int64_t begin, int64_t end) {
+    loops.convert(view_, words.row(begin) + first, end - begin, words.stride(), factors,
+                  centroid_scores_.get() + begin * view_.columns);
+  });
+}
+
+void Tile::make_centroid_scores(int64_t centroid_count) {
+  centroid_scores_ = make_aligned<int16_t>(centroid_count * view_.columns, false);
+  view_.centroid_scores = centroid_scores_.get();
+  view_.score_stride = view_.columns;
+}
+
 // u of the proof: the value of 1 of the result, in steps.
 double Tile::step_of_scale(double max_sigma, double norm) const {
   const double multipliers = std::max(rho_, max_sigma) * norm * kWordScale / (kLargestWord - 1.0);
@@ -309,12 +274,13 @@ TokenScale Tile::scale(float max_sigma, float max_norm) const {
           static_cast<float>(u)};
 }
 
-double Tile::error_bound(float max_sigma, float max_norm, int query_tokens) const {
-  const double norm = max_norm * norm_scale_;
+double Tile::error_bound(float max_sigma, float max_norm, int query_tokens, double longest_centroid) const {
+  const double norm = max_norm * norm_scale_, dim = static_cast<double>(codec_.dim);
   const double u = step_of_scale(max_sigma, norm);
-  const double operations = static_cast<double>(codec_.dim) + 2.0 * query_tokens + 32.0;  // of fp32, one after another
+  const double operations = dim + 2.0 * query_tokens + 32.0;  // of fp32, one after another
+  const double sizes = (operations + dim) * length_sum_ * longest_centroid + operations * max_sigma * product_sum_;
   return norm * max_sigma * lookup_error_sum_ + 0.51 * norm * rho_ * step_sum_ + 2.02 * u * step_sum_ +
-         0x1p-24 * operations * norm * (score_sum_ + max_sigma * product_sum_);
+         0x1p-24 * norm * sizes;
 }
 
 }  // namespace jcb::maxsim

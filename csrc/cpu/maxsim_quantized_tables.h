@@ -16,9 +16,10 @@
 //
 // where |S16|, |A| <= 2^15 was used. No i16 overflows, because u is chosen such that m1, m2 <= 32767 and
 // (32766 rho + largest_a G) N / u + 3 <= 32767. A maximum moves by no more than its members, so the bound of a document
-// is the sum over q. The exact form and the last sums are fp32 themselves: n operations one after another are off by at
-// most n 2^-24 times the sum of the sizes, to first order; error_bound() counts D + 2 query_tokens + 32 of them, where
-// the two forms together make D + 2 query_tokens + 20 at most.
+// is the sum over q. S, the exact form and the last sums are fp32 themselves: n operations one after another are off by at
+// most n 2^-24 times the sum of the sizes, to first order; error_bound() counts D + 2 query_tokens + 32 of them, and D
+// more where centroids are concerned, since S and the exact form each make those products for themselves; the two forms
+// together make 20 instead of the 32 at most. Sizes add up to |q| |centroid| at most, and to |q| |levels|.
 //
 // rho, u and the shift are common to a tile: the loop then needs one multiplier per token and operand. Tokens of a tile
 // have steps of their own, so one of small norm keeps its precision.
@@ -28,8 +29,11 @@
 #include <memory>
 #include <vector>
 
+#include "cpu/aligned_array.h"
+#include "cpu/dot_query.h"
 #include "cpu/maxsim_quantized.h"
 #include "cpu/maxsim_quantized_levels.h"
+#include "cpu/word_table.h"
 
 namespace jcb::maxsim {
 
@@ -37,32 +41,6 @@ namespace jcb::maxsim {
 // rows follow: loops of a fixed length are a few instructions where those of any length are many.
 inline int64_t rows_to_read_beyond(int64_t rows, int64_t stride, int64_t columns) {
   return std::max<int64_t>(0, rows - 1 - (columns + stride - 1) / stride);
-}
-
-// Rows of a table in blocks that threads share: work(block, begin, end), on the calling thread alone without a pool.
-constexpr int64_t kTableRowsPerBlock = 1024;  // 64 KB of scores of 16 query tokens: 10 us
-
-inline int64_t row_blocks(int64_t rows) { return (rows + kTableRowsPerBlock - 1) / kTableRowsPerBlock; }
-
-template <class Work>
-void for_row_blocks(const ThreadPool* pool, int64_t rows, const Work& work) {
-  const auto run = [&](int64_t block) {
-    work(block, block * kTableRowsPerBlock, std::min(rows, (block + 1) * kTableRowsPerBlock));
-  };
-  if (pool != nullptr) return pool->for_each(row_blocks(rows), run);
-  for (int64_t block = 0; block < row_blocks(rows); ++block) run(block);
-}
-
-struct FreeAligned {
-  void operator()(void* memory) const;
-};
-template <class T>
-using AlignedArray = std::unique_ptr<T[], FreeAligned>;  // at a multiple of 64 bytes
-
-void* allocate_aligned(int64_t bytes, bool zeroed);
-template <class T>
-AlignedArray<T> make_aligned(int64_t count, bool zeroed = true) {
-  return AlignedArray<T>(static_cast<T*>(allocate_aligned(count * static_cast<int64_t>(sizeof(T)), zeroed)));
 }
 
 // Query tokens of one tile. largest_scores: [count], at least the largest |centroid score| of each.
@@ -82,19 +60,24 @@ class Tile {
   void convert_centroid_scores(ConvertScoresFunction convert, const float* scores, int64_t centroid_count,
                                int64_t stride, const ThreadPool* pool);
 
+  // The same from a table of words, whose tokens from `first` on are this tile's. Its steps replace the proof of rho: there
+  // is no error_bound() then. Where steps agree with the tile's, the table itself is read, which must outlive the tile.
+  void take_word_scores(const WordLoops& loops, const WordTable& words, int64_t first, const ThreadPool* pool);
+
   // Of kDot: the part of the bound that takes longer than all else here. Once, before error_bound().
   void measure_dot_error(const LevelLattice& lattice, const float* queries);
 
   const FastTile& view() const { return view_; }
   TokenScale scale(float max_sigma, float max_norm) const;
   // This tile's part of the bound of a query of that many tokens.
-  double error_bound(float max_sigma, float max_norm, int query_tokens) const;
+  double error_bound(float max_sigma, float max_norm, int query_tokens, double longest_centroid) const;
 
  private:
   int token_of_column(int column) const;
   void build_row_bytes(const TileTokens& tokens);
   void build_row_words(const TileTokens& tokens);
   void build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens);
+  void make_centroid_scores(int64_t centroid_count);
   double step_of_scale(double max_sigma, double norm) const;
   std::vector<int64_t> dimensions_of_positions() const;
 
@@ -106,13 +89,12 @@ class Tile {
   double largest_a_ = 0.0;
   double step_sum_ = 0.0;
   double lookup_error_sum_ = 0.0;
-  double score_sum_ = 0.0;     // of largest |centroid score|
+  double length_sum_ = 0.0;    // of |q|
   double product_sum_ = 0.0;   // of largest |<q, levels[code]>|
   std::vector<double> steps_;  // [columns], by token
   AlignedArray<uint8_t> rows_;
-  AlignedArray<int8_t> query_;
-  AlignedArray<int16_t> start_, start16_, centroid_scores_;
-  AlignedArray<int32_t> start32_;
+  std::unique_ptr<DotQuery> query_;
+  AlignedArray<int16_t> start_, centroid_scores_;
   AlignedArray<uint8_t> weights_;
   AlignedArray<float> column_steps_;
 };

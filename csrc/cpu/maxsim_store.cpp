@@ -40,8 +40,8 @@ double sum_error(const CodecView& codec, const SegmentView& segment, const float
 }  // namespace
 
 PreparedCall::PreparedCall(const Machine& machine, const CodecView& codec, const float* queries,
-                           const int64_t* query_offsets, int64_t query_count, const float* table)
-    : prepare_(machine.prepare_queries),
+                           const int64_t* query_offsets, int64_t query_count, CentroidScoreView scores)
+    : kernels_(&machine.maxsim_kernels),
       queries_(queries, queries + query_offsets[query_count] * codec.dim),
       query_offsets_(query_offsets, query_offsets + query_count + 1),
       piece_offsets_{0} {
@@ -53,12 +53,12 @@ PreparedCall::PreparedCall(const Machine& machine, const CodecView& codec, const
     }
   }
   first_piece_.push_back(static_cast<int64_t>(piece_offsets_.size()) - 1);
-  pieces_ = prepare_(codec, queries_.data(), piece_offsets_.data(), first_piece_.back(), table);
+  pieces_ = prepare_queries(*kernels_, codec, queries_.data(), piece_offsets_.data(), first_piece_.back(), scores);
 }
 
 bool PreparedCall::is_for(const Machine& machine, const float* queries, const int64_t* query_offsets,
                           int64_t query_count) const {
-  return machine.prepare_queries == prepare_ && query_count == this->query_count() &&
+  return &machine.maxsim_kernels == kernels_ && query_count == this->query_count() &&
          std::equal(query_offsets_.begin(), query_offsets_.end(), query_offsets) &&
          same_bits(queries_, queries);
 }

@@ -153,6 +153,7 @@ struct Avx512Wide : Avx512 {
   }
 
   static JCB_INLINE Words load_words(const void* from) { return _mm512_loadu_si512(from); }
+  static JCB_INLINE void store_words(void* to, Words v) { _mm512_storeu_si512(to, v); }
   static JCB_INLINE Words fill_words(int16_t value) { return _mm512_set1_epi16(value); }
   static JCB_INLINE Words fill_pair(uint32_t twice) { return _mm512_set1_epi32(static_cast<int>(twice)); }
   static JCB_INLINE Words add_words(Words a, Words b) { return _mm512_add_epi16(a, b); }

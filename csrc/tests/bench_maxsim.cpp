@@ -170,8 +170,8 @@ int main(int argc, char** argv) {
       for (const auto& [tokens, query] : queries) {
         const double corpus_tokens = static_cast<double>(corpus.segment().tokens);
         const int64_t documents = corpus.segment().documents;
-        prepared.push_back(build.prepare(corpus.codec(), query.vectors.data(), query.offsets.data(), 1,
-                                         query.centroid_scores.data()));
+        prepared.push_back(jcb::prepare_queries(*build.kernels, corpus.codec(), query.vectors.data(),
+                                                query.offsets.data(), 1, {query.centroid_scores.data()}));
         const jcb::PreparedQueries* p = prepared.back().get();
         const jcb::SegmentView segment = corpus.segment();
         const uint32_t* all = corpus.all_documents.data();
@@ -182,11 +182,12 @@ int main(int argc, char** argv) {
         variants.push_back({build.name, "exact", nbits, tokens, corpus_tokens, 0.0,
                             [=, &scores] { p->score_exact(segment, 0, all, documents, scores.data()); }});
         if (nbits != 2) continue;
-        variants.push_back({build.name, "prepare", nbits, tokens, 1.0, 0.0, [&, tokens, set = build.prepare] {
+        variants.push_back({build.name, "prepare", nbits, tokens, 1.0, 0.0, [&, tokens, kernels = build.kernels] {
                               const uint32_t document = 0;
                               const Corpus& two_bits = corpora.at(2);
                               const Queries& q = queries.at(tokens);
-                              set(two_bits.codec(), q.vectors.data(), q.offsets.data(), 1, q.centroid_scores.data())
+                              jcb::prepare_queries(*kernels, two_bits.codec(), q.vectors.data(), q.offsets.data(), 1,
+                                                   {q.centroid_scores.data()})
                                   ->score_fast(two_bits.segment(), 0, &document, 1, scores.data());
                             }});
       }

@@ -1,4 +1,4 @@
 // The AVX2 build of maxsim_quantized once more, over SIMDe.
 #define JCB_SIMDE
-#define prepare_queries_avx2 prepare_queries_avx2_emulated
+#define maxsim_kernels_avx2 maxsim_kernels_avx2_emulated
 #include "cpu/maxsim_quantized_avx2.cpp"

@@ -1,4 +1,4 @@
 // The NEON build of maxsim_quantized once more, over SIMDe.
 #define JCB_SIMDE
-#define prepare_queries_neon prepare_queries_neon_emulated
+#define maxsim_kernels_neon maxsim_kernels_neon_emulated
 #include "cpu/maxsim_quantized_neon.cpp"

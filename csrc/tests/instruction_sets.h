@@ -10,7 +10,7 @@ namespace jcb::tests {
 
 struct Build {
   std::string name;
-  PrepareQueriesFunction prepare;
+  const maxsim::Kernels* kernels;
 };
 
 // Scalar; AVX2 and AVX-512, or NEON, where this processor has them; all three over SIMDe where that was there at build

@@ -14,8 +14,8 @@ namespace jcb::tests {
 inline const std::vector<int64_t> kDocumentLengths{1, 0, 7, 64, 3, 130, 0, 1};
 
 inline std::unique_ptr<PreparedQueries> prepare(const Build& build, const Corpus& corpus, const Queries& queries) {
-  return build.prepare(corpus.codec(), queries.vectors.data(), queries.offsets.data(),
-                       static_cast<int64_t>(queries.offsets.size()) - 1, queries.centroid_scores.data());
+  return prepare_queries(*build.kernels, corpus.codec(), queries.vectors.data(), queries.offsets.data(),
+                         static_cast<int64_t>(queries.offsets.size()) - 1, {queries.centroid_scores.data()});
 }
 
 inline std::vector<float> score(const PreparedQueries& prepared, const Corpus& corpus, int64_t query, bool fast) {

@@ -70,7 +70,7 @@ void test_arguments_out_of_range_are_refused(const std::vector<Build>& builds) {
     const auto refused = [&](const CodecView& codec, int64_t tokens) {
       const int64_t query_offsets[2] = {0, tokens};
       return throws<std::invalid_argument>(
-          [&] { build.prepare(codec, vectors.data(), query_offsets, 1, vectors.data()); });
+          [&] { prepare_queries(*build.kernels, codec, vectors.data(), query_offsets, 1, {vectors.data()}); });
     };
     CodecView codec = corpus.codec();
     JCB_CHECK(refused(codec, offsets[1]), "%s", build.name.c_str());

@@ -71,7 +71,7 @@ void test_bound_holds_without_centroid_scores(const std::vector<Build>& builds) 
   const Queries queries(corpus, {20, 7}, 3);
   for (const Build& build : builds) {
     const auto with = prepare(build, corpus, queries);
-    const auto without = build.prepare(corpus.codec(), queries.vectors.data(), queries.offsets.data(), 2, nullptr);
+    const auto without = prepare_queries(*build.kernels, corpus.codec(), queries.vectors.data(), queries.offsets.data(), 2, {});
     for (const int64_t query : {0, 1}) {
       const float bound = bound_of(*with, corpus, query), other = bound_of(*without, corpus, query);
       JCB_CHECK(other >= bound && other <= 2 * bound, "%s: %f, %f", build.name.c_str(), other, bound);

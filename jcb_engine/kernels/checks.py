@@ -42,6 +42,12 @@ def check_offsets(name: str, offsets: AnyArray, total: int, texts: int | None = 
         raise InputError(f"{name} must rise from 0 to {total}; it is {values.tolist() if len(values) < 8 else values}")
 
 
+def check_precision(precision: str) -> None:
+    """Raise InputError unless it is fast or exact."""
+    if precision not in ("fast", "exact"):
+        raise InputError(f"precision is {precision!r}; allowed are fast and exact")
+
+
 def check_centroid_lists(lists: CentroidLists) -> None:
     """Raise InputError unless the lists hold as many centroids as ids, and none is empty."""
     check_array("centroids", lists.centroids, np.float32, (None, None))

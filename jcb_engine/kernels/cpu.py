@@ -16,6 +16,7 @@ from jcb_engine.kernels.checks import (
     check_centroid_lists,
     check_count,
     check_offsets,
+    check_precision,
     check_probes,
 )
 from jcb_engine.kernels.cpu_store import CpuStore, coding_codec, own_store, own_table, prepare_store
@@ -111,10 +112,11 @@ class CpuBackend:
     def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> CpuStore:
         return prepare_store(codec, segments)
 
-    def centroid_scores(self, store: Store, queries: Float32Array) -> _cpu.Table:
+    def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> _cpu.Table:
         own = own_store(store)
+        check_precision(precision)
         check_array("queries", queries, np.float32, (None, own.codec.dim))
-        return _cpu.centroid_scores(self._machine, own.native, queries)
+        return _cpu.centroid_scores(self._machine, own.native, queries, precision == "exact")
 
     def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
         native_table = own_table(own_store(store), table)
@@ -175,8 +177,7 @@ class CpuBackend:
         table: CentroidTable | None = None,
     ) -> Float32Array:
         own = own_store(store)
-        if precision not in ("fast", "exact"):
-            raise InputError(f"precision is {precision!r}; allowed are fast and exact")
+        check_precision(precision)
         check_array("queries", queries, np.float32, (None, own.codec.dim))
         check_offsets("query_offsets", query_offsets, len(queries))
         check_candidates(candidates, len(query_offsets) - 1, own.documents)
@@ -185,7 +186,9 @@ class CpuBackend:
         if own.codec.nbits == RAW_BITS:
             _cpu.maxsim_raw(*inputs, scores.reshape(-1))
         else:
-            native_table = self.centroid_scores(own, queries) if table is None else own_table(own, table)
+            native_table = None if table is None else own_table(own, table)
+            if native_table is None and precision == "fast":
+                native_table = self.centroid_scores(own, queries)
             _cpu.maxsim_quantized(*inputs, precision == "exact", native_table, scores.reshape(-1))
         return scores
 

@@ -130,7 +130,12 @@ class Store(Protocol):
 
 
 class CentroidTable(Protocol):
-    """Scores of every centroid for the query tokens of one call, in the backend's own precision."""
+    """Scores of every centroid for the query tokens of one call."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether they are fp32 inner products: not those of a "fast" table of a backend that has such."""
+        ...
 
     def to_array(self) -> Float32Array:
         """[K, Q] float32."""
@@ -204,8 +209,13 @@ class Backend(Protocol):
         """Check shapes and dtypes, and keep views of the arrays (CPU) or a copy (GPU). Contents are not read."""
         ...
 
-    def centroid_scores(self, store: Store, queries: Float32Array) -> CentroidTable:
-        """Inner products of all centroids and queries [Q, D]."""
+    def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> CentroidTable:
+        """Inner products of all centroids and queries [Q, D].
+
+        "fast" may make them of small integers, within some thousandths of |q| * |centroid| (csrc/cpu/word_table.h has
+        the bound): for finding candidates, and for fast scores that need no proven bound. Exact scores by such a table
+        are the same bits as by an exact one. InputError where it finds NaN or infinity in a query.
+        """
         ...
 
     def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
@@ -248,7 +258,8 @@ class Backend(Protocol):
     ) -> Float32Array:
         """MaxSim of queries [Q, D] over stored tokens. "exact" is fp32 over decoded vectors: the form that ranks hits.
 
-        `table` spares computing the centroid scores of the same queries again.
+        `table` spares computing the centroid scores of the same queries again. By one that is not exact, fast scores are
+        not within `score_error_bound`.
         """
         ...
 

@@ -52,6 +52,7 @@ class ReferenceStore:
 @dataclass(frozen=True, slots=True)
 class ReferenceTable:
     scores: torch.Tensor  # [K, Q]
+    is_exact = True
 
     def to_array(self) -> Float32Array:
         return np.asarray(self.scores.numpy(), dtype=np.float32)
@@ -121,7 +122,7 @@ class ReferenceBackend:
         sizes = [len(segment.doc_offsets) - 1 for segment in segments]
         return ReferenceStore(codec, tuple(segments), np.cumsum([0, *sizes], dtype=np.int64))
 
-    def centroid_scores(self, store: Store, queries: Float32Array) -> ReferenceTable:
+    def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> ReferenceTable:
         codec = _own(store).codec
         return ReferenceTable(_tensor(codec.centroids) @ _tensor(queries).T)
 

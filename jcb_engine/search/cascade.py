@@ -65,7 +65,7 @@ class Cascade:
         among: Subset,
     ) -> list[tuple[Ranking, bool]]:
         count = len(offsets) - 1
-        table = self._backend.centroid_scores(self._store, queries)
+        table = self._backend.centroid_scores(self._store, queries, "exact" if exact else "fast")
         if exact:
             everything = self._everything(count, among)
             rankings = self._ranked(queries, offsets, table, everything, k, groups, proven=True)
@@ -123,13 +123,14 @@ class Cascade:
     ) -> tuple[Ranking, bool]:
         """One query again, wider and wider, until there are k hits or everything was scored."""
         offsets = np.array([0, len(query)], dtype=np.int64)
-        table = self._backend.centroid_scores(self._store, query)
+        table = self._backend.centroid_scores(self._store, query, "fast")
         while not self._all_are_scored(settings, among):
             settings = settings.wider()
             lists, _ = self._found(query, offsets, table, settings, among)
             ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
             if not self._too_few(ranking, k, groups):
                 return ranking, False
+        table = self._backend.centroid_scores(self._store, query)
         return self._ranked(query, offsets, table, self._everything(1, among), k, groups, proven=True)[0], True
 
     def _ranked(

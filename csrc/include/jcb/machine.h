@@ -17,7 +17,7 @@ struct Machine {
 
   const InstructionSet instruction_set;
   const VectorKernels& kernels;
-  const PrepareQueriesFunction prepare_queries;
+  const maxsim::Kernels& maxsim_kernels;
   const ThreadPool pool;
   const bool reads_ahead;  // see read_ahead.h
 };

@@ -32,25 +32,35 @@ class PreparedQueries {
   virtual float error_bound(int64_t query, float max_sigma, float max_norm) const = 0;
 };
 
-// queries: [Q, D] fp32 in the rotated basis; query_offsets: [queries + 1].
-// centroid_scores: [K, Q] fp32, row per centroid (Q = all query tokens of the call), computed by inner_products of centroids.h.
-// May be null for error_bound() alone. The pointers must outlive the object.
-using PrepareQueriesFunction = std::unique_ptr<PreparedQueries> (*)(const CodecView& codec, const float* queries,
-                                                                    const int64_t* query_offsets, int64_t query_count,
-                                                                    const float* centroid_scores);
+namespace maxsim {
+struct Kernels;   // the loops of one instruction set: cpu/maxsim_quantized.h
+class WordTable;  // cpu/word_table.h
+}  // namespace maxsim
+
+// Scores of all centroids for the query tokens of a call, which must outlive what is prepared with them. One of the two
+// is set; neither, where there are no fast scores to make.
+struct CentroidScoreView {
+  const float* table = nullptr;  // [K, Q] fp32, row per centroid (Q = all query tokens of the call): inner_products of centroids.h
+  const maxsim::WordTable* words = nullptr;  // in small integers: fast scores then have no bound
+  double longest_centroid = 0.0;             // at least the length of each; 0 where it is not known
+};
+
+// At least the length of every centroid, and more by rounding alone; NaN counts nothing. pool may be null.
+double longest_centroid(const CodecView& codec, const ThreadPool* pool);
+
+// queries: [Q, D] fp32 in the rotated basis; query_offsets: [queries + 1]. The pointers must outlive the object.
+std::unique_ptr<PreparedQueries> prepare_queries(const maxsim::Kernels& kernels, const CodecView& codec,
+                                                 const float* queries, const int64_t* query_offsets,
+                                                 int64_t query_count, CentroidScoreView scores);
 
 // One per instruction set, each compiled in its own translation unit with that set's flags.
-std::unique_ptr<PreparedQueries> prepare_queries_scalar(const CodecView&, const float*, const int64_t*, int64_t,
-                                                        const float*);
+const maxsim::Kernels& maxsim_kernels_scalar();
 #if defined(__x86_64__) || defined(JCB_SIMDE)
-std::unique_ptr<PreparedQueries> prepare_queries_avx2(const CodecView&, const float*, const int64_t*, int64_t,
-                                                      const float*);
-std::unique_ptr<PreparedQueries> prepare_queries_avx512(const CodecView&, const float*, const int64_t*, int64_t,
-                                                        const float*);
+const maxsim::Kernels& maxsim_kernels_avx2();
+const maxsim::Kernels& maxsim_kernels_avx512();
 #endif
 #if defined(__aarch64__) || defined(JCB_SIMDE)
-std::unique_ptr<PreparedQueries> prepare_queries_neon(const CodecView&, const float*, const int64_t*, int64_t,
-                                                      const float*);
+const maxsim::Kernels& maxsim_kernels_neon();
 #endif
 
 }  // namespace jcb

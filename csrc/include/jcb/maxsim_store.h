@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "jcb/candidates.h"
+#include "jcb/centroid_table.h"
 #include "jcb/machine.h"
 #include "jcb/store.h"
 
@@ -23,9 +24,9 @@ inline bool same_bits(const std::vector<float>& known, const float* values) {
 // what it found. Keeps copies of queries and offsets, pointers to the codec's arrays and to the table. Thread-safe.
 class PreparedCall {
  public:
-  // table: [K, Q] of centroids.h, or null: then only score_error_bound may be called. Not for raw codecs.
+  // scores: without any, there are no fast scores; with words, no error_bound(). Not for raw codecs.
   PreparedCall(const Machine& machine, const CodecView& codec, const float* queries, const int64_t* query_offsets,
-               int64_t query_count, const float* table);
+               int64_t query_count, CentroidScoreView scores);
 
   // True when these are the queries and offsets, bit by bit, and the machine prepares with the same instructions.
   bool is_for(const Machine& machine, const float* queries, const int64_t* query_offsets, int64_t query_count) const;
@@ -42,7 +43,7 @@ class PreparedCall {
   float error_bound(const CodecView& codec, const SegmentView& segment, int64_t query) const;
 
  private:
-  PrepareQueriesFunction prepare_;
+  const maxsim::Kernels* kernels_;
   std::vector<float> queries_;
   std::vector<int64_t> query_offsets_;
   // Queries are cut into pieces of a length that PreparedQueries takes; a query without tokens has none.
@@ -51,8 +52,8 @@ class PreparedCall {
   std::unique_ptr<PreparedQueries> pieces_;
 };
 
-// Every token is its centroid. table: [K, Q] of centroids.h, with kTablePadding floats behind its end. Not for raw codecs.
-void maxsim_centroids(const Machine& machine, const StoreView& store, const float* table, int64_t query_tokens,
+// Every token is its centroid. Not for raw codecs.
+void maxsim_centroids(const Machine& machine, const StoreView& store, const CentroidTable& table,
                       const int64_t* query_offsets, int64_t query_count, const Candidates& candidates, float* scores);
 
 // Over decoded tokens: in small integers, or exact in fp32.

@@ -82,7 +82,7 @@ def _scored(finding: Finding, vectors: Float32Array, offsets: Int64Array, settin
     for first, last in blocks_of_tokens(offsets, len(offsets) - 1):
         own_offsets = offsets[first : last + 1] - offsets[first]
         own = np.ascontiguousarray(vectors[offsets[first] : offsets[last]])
-        table = finding.backend.centroid_scores(finding.store, own)
+        table = finding.backend.centroid_scores(finding.store, own, "fast")
         pools = finding.stage.find(own, own_offsets, table, settings, finding.mask)
         narrowed = narrowing.keep(pools, table, own_offsets, settings.documents)
         assert narrowed.scores is not None, "raw codecs are left out"

@@ -82,7 +82,7 @@ def survey(
     for first, last in blocks_of_tokens(offsets, len(wanted)):
         own_offsets = offsets[first : last + 1] - offsets[first]
         own = np.ascontiguousarray(vectors[offsets[first] : offsets[last]])
-        table = finding.backend.centroid_scores(finding.store, own)
+        table = finding.backend.centroid_scores(finding.store, own, "fast")
         pools = finding.stage.find(own, own_offsets, table, widest, finding.mask)
         if finding.codec.nbits == RAW_BITS:  # nothing is narrowed there: all of the pool is scored
             narrow = None

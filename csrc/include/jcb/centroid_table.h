@@ -1,0 +1,53 @@
+// Scores of all centroids for the query tokens of one call: what finds candidates, and what fast MaxSim adds residuals to.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "jcb/machine.h"
+#include "jcb/maxsim_quantized.h"
+#include "jcb/store.h"
+
+namespace jcb {
+
+namespace maxsim {
+class ByteCentroids;  // cpu/word_table.h
+class WordTable;
+}  // namespace maxsim
+
+// Centroids as small integers, made once per store and shared by its fast tables. Null where the instruction set has no
+// products of bytes, or none of vectors so long: tables are exact there.
+std::shared_ptr<const maxsim::ByteCentroids> byte_centroids(const Machine& machine, const CodecView& codec);
+
+// Whether `centroids` are what byte_centroids(machine, ...) makes.
+bool are_for(const Machine& machine, const maxsim::ByteCentroids& centroids);
+
+class CentroidTable {
+ public:
+  // queries: [tokens, D]. All scores in fp32.
+  CentroidTable(const Machine& machine, const CodecView& codec, const float* queries, int64_t tokens,
+                double longest_centroid);
+  // In small integers. Throws std::invalid_argument on NaN or infinity.
+  CentroidTable(const Machine& machine, const maxsim::ByteCentroids& centroids, const float* queries, int64_t tokens);
+  ~CentroidTable();
+
+  bool is_exact() const { return words_ == nullptr; }
+  int64_t rows() const { return rows_; }
+  int64_t tokens() const { return tokens_; }
+  CentroidScoreView view() const;
+
+  // ids, scores: [tokens, count]: the best centroids of every query token, as nearest_centroids has them.
+  void best(const Machine& machine, int64_t count, int64_t* ids, float* scores) const;
+
+  // scores: [rows, tokens], as they are.
+  void copy_to(float* scores) const;
+
+ private:
+  struct Floats;
+
+  const int64_t rows_, tokens_;
+  const double longest_centroid_;
+  std::unique_ptr<Floats> floats_;  // one of the two
+  std::unique_ptr<const maxsim::WordTable> words_;
+};
+
+}  // namespace jcb
