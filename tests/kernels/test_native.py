@@ -18,6 +18,7 @@ PROGRAMS = (
     "test_read_ahead",
     "test_thread_pool",
     "test_vector_kernels",
+    "test_word_table",
 )
 SIMDE = (Path("/usr/include/simde"), Path("/usr/local/include/simde"))
 
