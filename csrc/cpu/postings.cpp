@@ -14,11 +14,11 @@
 namespace jcb {
 namespace {
 
-// A segment is taken in parts of so many documents at most. The scratch of a part is 1 MB, which the caches hold where
-// that of a whole large segment would not fit, and the parts of one query can go to several threads.
-constexpr int64_t kDocumentsPerPart = 1 << 17;
-// Parts of a query that threads share are not smaller: to find a part's place in a posting takes as long as some entries.
-constexpr int64_t kSmallestPart = 1 << 10;
+// A segment is taken in parts of so many documents at most: their scratch is half a megabyte, which a cache holds.
+constexpr int64_t kDocumentsPerPart = 1 << 16;
+// Threads that share a query take no less: to find where a share begins in a posting takes as long as some entries.
+constexpr int64_t kSmallestShare = 1 << 10;
+constexpr size_t kListsAhead = 4;  // whose next entries are asked for while one is read
 
 // A score and a document as one integer whose ascending order is ours: higher scores first, then lower numbers.
 uint64_t rank_key(float score, uint32_t document) {
@@ -34,11 +34,32 @@ float score_of(uint64_t key) {
   return std::bit_cast<float>(ascending & 0x80000000 ? ascending & 0x7fffffff : ~ascending);
 }
 
-void keep_best(std::vector<uint64_t>& keys, int64_t limit) {
-  if (static_cast<int64_t>(keys.size()) <= limit) return;
-  std::nth_element(keys.begin(), keys.begin() + limit, keys.end());
-  keys.resize(limit);
-}
+// The `limit` first of the keys given, in no order.
+class FirstKeys {
+ public:
+  explicit FirstKeys(int64_t limit) : limit_(static_cast<size_t>(limit)) {}
+
+  void add(uint64_t key) {
+    if (key >= bar_) return;
+    keys_.push_back(key);
+    if (keys_.size() >= 2 * limit_ + kSlack) cut();
+  }
+
+  const std::vector<uint64_t>& cut() {
+    if (keys_.size() > limit_) {
+      std::nth_element(keys_.begin(), keys_.begin() + limit_, keys_.end());
+      bar_ = keys_[limit_];  // that one and all after it come too late
+      keys_.resize(limit_);
+    }
+    return keys_;
+  }
+
+ private:
+  static constexpr size_t kSlack = 64;
+  size_t limit_;
+  std::vector<uint64_t> keys_;
+  uint64_t bar_ = std::numeric_limits<uint64_t>::max();
+};
 
 // Documents first..last of a segment, numbers local to it.
 struct Part {
@@ -47,19 +68,22 @@ struct Part {
   int64_t first, last;
 };
 
-// wanted: parts that can be worked on at once.
-std::vector<Part> parts_of(const StoreView& store, int64_t wanted) {
-  const int64_t share = (store.documents() + wanted - 1) / wanted;
-  const int64_t most = std::clamp(share, kSmallestPart, kDocumentsPerPart);
-  std::vector<Part> parts;
-  for (size_t s = 0; s < store.segments.size(); ++s) {
-    const int64_t documents = store.segments[s].documents;
-    for (int64_t first = 0; first < documents; first += most) {
-      const int64_t last = std::min(documents, first + most);
-      parts.push_back({&store.segments[s], store.segment_starts[s], first, last});
+// The documents of a store in at most `wanted` equal shares, each cut into parts.
+std::vector<std::vector<Part>> shares_of(const StoreView& store, int64_t wanted) {
+  const int64_t documents = store.documents();
+  const int64_t count = std::clamp<int64_t>(documents / kSmallestShare, 1, wanted);
+  std::vector<std::vector<Part>> shares(count);
+  for (int64_t share = 0; share < count; ++share) {
+    const int64_t begin = share * documents / count, end = (share + 1) * documents / count;
+    for (size_t s = 0; s < store.segments.size(); ++s) {
+      const int64_t start = store.segment_starts[s];
+      const int64_t last = std::min(end - start, store.segments[s].documents);
+      for (int64_t first = std::max<int64_t>(0, begin - start); first < last; first += kDocumentsPerPart) {
+        shares[share].push_back({&store.segments[s], start, first, std::min(last, first + kDocumentsPerPart)});
+      }
     }
   }
-  return parts;
+  return shares;
 }
 
 struct Posting {
@@ -77,13 +101,19 @@ Posting whole_posting(const SegmentView& segment, int64_t centroid) {
   return {segment.posting_documents + first, segment.posting_documents + last};
 }
 
-// What a posting holds of a part. Documents of other parts in between are found out by the reader.
-Posting posting_of(const Part& part, int64_t centroid) {
-  const SegmentView& segment = *part.segment;
-  Posting posting = whole_posting(segment, centroid);
-  if (part.first > 0) posting.begin = std::lower_bound(posting.begin, posting.end, part.first);
-  if (part.last < segment.documents) posting.end = std::lower_bound(posting.begin, posting.end, part.last);
-  return posting;
+// The first entry that is not below `document`, looked for from where it lies if documents are spread evenly.
+const uint32_t* first_not_below(const Posting& posting, int64_t document, int64_t documents) {
+  const int64_t size = posting.end - posting.begin;
+  int64_t low = 0, high = size, step = 32;
+  const int64_t guess = document * size / documents;
+  if (guess < size && posting.begin[guess] < document) {
+    for (low = guess + 1; low + step < size && posting.begin[low + step] < document; step *= 2) low += step;
+    high = std::min(size, low + step);
+  } else {
+    for (high = std::min(guess, size); high - step > 0 && posting.begin[high - step] >= document; step *= 2) high -= step;
+    low = std::max<int64_t>(0, high - step);
+  }
+  return std::lower_bound(posting.begin + low, posting.begin + high, document);
 }
 
 }  // namespace
@@ -96,7 +126,6 @@ struct PostingScratch {
   std::vector<Entry> entries = std::vector<Entry>(kDocumentsPerPart);
   uint32_t rows_used = 0;  // rows are numbered from 1 through all calls, so that no entry need be cleared
   std::vector<uint32_t> touched = std::vector<uint32_t>(kDocumentsPerPart + 1);  // written one beyond those that count
-  std::vector<int64_t> order;
 
   // The number before the first of `count` new rows.
   uint32_t begin_rows(int64_t count) {
@@ -130,54 +159,101 @@ void PostingScratchPool::give_back(std::unique_ptr<PostingScratch> scratch) {
 
 namespace {
 
-// The best documents of one part for the query tokens first_row..last_row, as keys in no order.
-std::vector<uint64_t> accumulate_part(const Part& part, PostingScratch& scratch, const Probes& probes,
-                                      int64_t first_row, int64_t last_row, int64_t limit, const uint8_t* mask) {
-  const uint32_t before = scratch.begin_rows(last_row - first_row);
-  const float nothing_found = std::accumulate(probes.frontier + first_row, probes.frontier + last_row, 0.0f);
-  PostingScratch::Entry* const entries = scratch.entries.data();
-  uint32_t* const touched = scratch.touched.data();
-  int64_t touched_count = 0;
-  scratch.order.resize(probes.probe_count);
+// What is left to read of a probe's posting.
+struct List {
+  int64_t centroid;
+  float gain;     // over the frontier of its query token
+  uint32_t row;   // of the query, from 1
+  const uint32_t* next = nullptr;
+  const uint32_t* end = nullptr;
+};
+
+// The probes of a query, token by token, best first: what holds a document first is then its best.
+std::vector<List> lists_of(const Probes& probes, int64_t first_row, int64_t last_row) {
+  std::vector<List> lists;
+  lists.reserve((last_row - first_row) * probes.probe_count);
+  std::vector<int64_t> order(probes.probe_count);
   for (int64_t row = first_row; row < last_row; ++row) {
-    const uint32_t row_number = before + static_cast<uint32_t>(row - first_row) + 1;
     const float* scores = probes.scores + row * probes.probe_count;
-    std::iota(scratch.order.begin(), scratch.order.end(), 0);
-    // Best probe first: what holds a document first is then its best. A coarse search gives them so already.
-    const auto better = [scores](int64_t a, int64_t b) { return scores[a] > scores[b]; };
-    if (!std::is_sorted(scores, scores + probes.probe_count, std::greater<>())) {
-      std::stable_sort(scratch.order.begin(), scratch.order.end(), better);
+    std::iota(order.begin(), order.end(), 0);
+    if (!std::is_sorted(scores, scores + probes.probe_count, std::greater<>())) {  // a coarse search sorts them
+      std::stable_sort(order.begin(), order.end(), [scores](int64_t a, int64_t b) { return scores[a] > scores[b]; });
     }
-    for (const int64_t probe : scratch.order) {
+    for (const int64_t probe : order) {
       const float gain = std::max(0.0f, scores[probe] - probes.frontier[row]);
-      const Posting posting = posting_of(part, probes.centroid_ids[row * probes.probe_count + probe]);
-      for (const uint32_t* p = posting.begin; p != posting.end; ++p) {
-        const int64_t document = *p;
-        if (document < part.first || document >= part.last) {
-          throw CorruptIndex("a posting names document " + std::to_string(document) +
-                             ", out of order or beyond the " + std::to_string(part.segment->documents) +
-                             " of its segment: posting_documents are damaged; run `jcb-index verify`");
-        }
-        const int64_t number = part.segment_start + document;
-        if (mask != nullptr && (mask[number >> 3] >> (number & 7) & 1) == 0) continue;
-        // No branches: whether an earlier probe held the document is a coin toss to the processor.
-        PostingScratch::Entry& entry = entries[document - part.first];
-        const bool fresh = entry.row <= before;
-        touched[touched_count] = static_cast<uint32_t>(document);
-        touched_count += fresh;
-        const float score = fresh ? nothing_found : entry.score;
-        entry = {row_number, entry.row == row_number ? score : score + gain};
-      }
+      const int64_t centroid = probes.centroid_ids[row * probes.probe_count + probe];
+      lists.push_back({centroid, gain, static_cast<uint32_t>(row - first_row + 1)});
     }
   }
-  std::vector<uint64_t> keys;
-  keys.reserve(touched_count);
-  for (int64_t i = 0; i < touched_count; ++i) {
-    const float score = entries[touched[i] - part.first].score;
-    keys.push_back(rank_key(score, static_cast<uint32_t>(part.segment_start + touched[i])));
+  return lists;
+}
+
+[[noreturn]] void refuse(const Part& part, int64_t document) {
+  throw CorruptIndex("a posting names document " + std::to_string(document) + ", out of order or beyond the " +
+                     std::to_string(part.segment->documents) +
+                     " of its segment: posting_documents are damaged; run `jcb-index verify`");
+}
+
+// Puts lists where a part begins: they are there already, unless it is the first of its segment in this share.
+void begin_part(const Part& part, const Part* before, std::vector<List>& lists) {
+  if (before != nullptr && before->segment == part.segment) return;
+  for (List& list : lists) {
+    const Posting posting = whole_posting(*part.segment, list.centroid);
+    list.next = part.first == 0 ? posting.begin : first_not_below(posting, part.first, part.segment->documents);
+    list.end = posting.end;
   }
-  keep_best(keys, limit);
-  return keys;
+}
+
+bool allows(const uint8_t* mask, int64_t number) { return (mask[number >> 3] >> (number & 7) & 1) != 0; }
+
+// Whether an earlier probe, or one of the same query token, held a document is a coin toss to the processor: choices are
+// made by masks of bits, and not left to the compiler, which makes branches of conditional values (4 ns each, measured).
+struct Accumulation {
+  PostingScratch::Entry* entries;
+  uint32_t* touched;
+  int64_t touched_count;
+  uint32_t before;         // rows up to here are of another part or call
+  uint32_t nothing_found;  // the bits of what a document scores that no probe holds
+
+  void add(uint32_t document, uint32_t row, uint32_t gain_bits) {
+    PostingScratch::Entry& entry = entries[document];
+    const uint32_t fresh = -static_cast<uint32_t>(entry.row <= before);
+    const uint32_t other = -static_cast<uint32_t>(entry.row != row);
+    touched[touched_count] = document;
+    touched_count += fresh & 1;
+    const uint32_t score = (nothing_found & fresh) | (std::bit_cast<uint32_t>(entry.score) & ~fresh);
+    entry = {row, std::bit_cast<float>(score) + std::bit_cast<float>(gain_bits & other)};
+  }
+};
+
+// Adds the documents of a part to `best`.
+template <bool kMasked>
+void accumulate_part(const Part& part, PostingScratch& scratch, std::vector<List>& lists, int64_t rows,
+                     float nothing_found, const uint8_t* mask, FirstKeys& best) {
+  Accumulation sums{scratch.entries.data(), scratch.touched.data(), 0, scratch.begin_rows(rows),
+                    std::bit_cast<uint32_t>(nothing_found)};
+  const auto first = static_cast<uint32_t>(part.first), count = static_cast<uint32_t>(part.last - part.first);
+  for (size_t i = 0; i < lists.size(); ++i) {
+    if (i + kListsAhead < lists.size()) {
+      __builtin_prefetch(lists[i + kListsAhead].next);
+      __builtin_prefetch(lists[i + kListsAhead].next + 16);
+    }
+    List& list = lists[i];
+    const uint32_t row = sums.before + list.row, gain = std::bit_cast<uint32_t>(list.gain);
+    const uint32_t *p = list.next, *const end = list.end;
+    for (; p != end; ++p) {
+      const uint32_t document = *p - first;  // below `first` it is a large number
+      if (document >= count) break;
+      if (kMasked && !allows(mask, part.segment_start + *p)) continue;
+      sums.add(document, row, gain);
+    }
+    list.next = p;
+    if (p != end && (*p < first || part.last == part.segment->documents)) refuse(part, *p);
+  }
+  for (int64_t i = 0; i < sums.touched_count; ++i) {
+    const uint32_t document = sums.touched[i];
+    best.add(rank_key(sums.entries[document].score, static_cast<uint32_t>(part.segment_start) + first + document));
+  }
 }
 
 void check_probes(const StoreView& store, const Probes& probes, int64_t query_tokens) {
@@ -216,25 +292,33 @@ RankedDocuments accumulate_postings(const Machine& machine, const StoreView& sto
                                     int64_t limit, const uint8_t* mask) {
   check_probes(store, probes, query_offsets[query_count]);
   read_ahead_postings(machine, store, probes, query_offsets[query_count]);
-  const std::vector<Part> parts = parts_of(store, query_count == 1 ? machine.pool.threads() : 1);
-  const int64_t part_count = static_cast<int64_t>(parts.size());
-  std::vector<std::vector<uint64_t>> found(query_count * part_count);
-  machine.pool.for_each(query_count * part_count, [&](int64_t item) {
-    const int64_t query = item / part_count;
+  const auto shares = shares_of(store, query_count == 1 ? machine.pool.threads() : 1);
+  const int64_t share_count = static_cast<int64_t>(shares.size());
+  std::vector<std::vector<uint64_t>> found(query_count * share_count);
+  machine.pool.for_each(query_count * share_count, [&](int64_t item) {
+    const int64_t query = item / share_count, first_row = query_offsets[query], last_row = query_offsets[query + 1];
+    const float nothing_found = std::accumulate(probes.frontier + first_row, probes.frontier + last_row, 0.0f);
+    std::vector<List> lists = lists_of(probes, first_row, last_row);
+    FirstKeys best(limit);
     std::unique_ptr<PostingScratch> scratch = scratch_pool.take();
-    found[item] = accumulate_part(parts[item % part_count], *scratch, probes, query_offsets[query],
-                                  query_offsets[query + 1], limit, mask);
+    const Part* before = nullptr;
+    for (const Part& part : shares[item % share_count]) {
+      begin_part(part, before, lists);
+      const auto accumulate = mask == nullptr ? accumulate_part<false> : accumulate_part<true>;
+      accumulate(part, *scratch, lists, last_row - first_row, nothing_found, mask, best);
+      before = &part;
+    }
     scratch_pool.give_back(std::move(scratch));
+    found[item] = best.cut();
   });
   RankedDocuments ranked;
   ranked.list_offsets.push_back(0);
   for (int64_t query = 0; query < query_count; ++query) {
-    std::vector<uint64_t> keys;
-    for (int64_t p = 0; p < part_count; ++p) {
-      const std::vector<uint64_t>& more = found[query * part_count + p];
-      keys.insert(keys.end(), more.begin(), more.end());
+    FirstKeys best(limit);
+    for (int64_t share = 0; share < share_count; ++share) {
+      for (const uint64_t key : found[query * share_count + share]) best.add(key);
     }
-    keep_best(keys, limit);
+    std::vector<uint64_t> keys = best.cut();
     std::sort(keys.begin(), keys.end());
     for (const uint64_t key : keys) {
       ranked.documents.push_back(document_of(key));

@@ -69,7 +69,7 @@ def test_documents_and_scores_are_those_of_the_reference(data: st.DataObject) ->
 
 
 def test_a_segment_of_several_parts_ranks_like_a_loop() -> None:
-    documents = 300_000  # the kernel takes 131,072 at a time
+    documents = 300_000  # the kernel takes 65,536 at a time
     random = np.random.default_rng(0)
     postings = [np.flatnonzero(random.random(documents) < 0.02).tolist() for _ in range(CENTROIDS)]
     backend = CpuBackend()
