@@ -122,6 +122,8 @@ def _build_once(arguments: argparse.Namespace, documents: int, path: Path) -> di
     kept = path.with_suffix(".build.json")
     asked = {name: getattr(arguments, name) for name in ("nbits", "seed", "clusters")}
     if path.exists():
+        if not kept.exists():
+            raise SystemExit(f"{path} was not built to its end: remove it")
         build = dict(json.loads(kept.read_text()))
         if build["settings"] != asked:
             raise SystemExit(f"{path} was built with {build['settings']}, not with {asked}: give another --keep")

@@ -22,6 +22,10 @@ Store::Store(const Codec& codec) : codec(codec) {
   view.segment_starts.push_back(0);
 }
 
+Store::~Store() {
+  for (const auto& kept : byte_centroids_) DeleteByteCentroids()(kept.load());
+}
+
 void Store::add_segment(Segment segment, float max_sigma, float max_norm) {
   SegmentView segment_view;
   segment_view.documents = size_of(segment.doc_offsets) - 1;
@@ -61,16 +65,13 @@ std::shared_ptr<const PreparedCall> Store::find(const Machine& machine, const fl
   return nullptr;
 }
 
-std::shared_ptr<const maxsim::ByteCentroids> Store::bytes(const Machine& machine) {
-  {
-    const std::unique_lock lock(mutex_, std::try_to_lock);
-    if (lock.owns_lock() && bytes_ != nullptr && are_for(machine, *bytes_)) return bytes_;
-  }
-  // Not under the lock: others need not wait. Two threads may make the same at first.
-  auto made = byte_centroids(machine, view.codec);
-  const std::unique_lock lock(mutex_, std::try_to_lock);
-  if (lock.owns_lock()) bytes_ = made;
-  return made;
+const maxsim::ByteCentroids* Store::byte_centroids(const Machine& machine) {
+  auto& kept = byte_centroids_[static_cast<int>(machine.instruction_set)];
+  if (const maxsim::ByteCentroids* known = kept.load()) return known;
+  auto made = make_byte_centroids(machine, view.codec);
+  const maxsim::ByteCentroids* other = nullptr;
+  if (made != nullptr && kept.compare_exchange_strong(other, made.get())) return made.release();
+  return other;
 }
 
 double Store::longest(const Machine& machine) {
@@ -80,11 +81,11 @@ double Store::longest(const Machine& machine) {
 
 Table::Table(const Machine& machine, Store& store, const float* queries, int64_t query_tokens, bool exact)
     : store_(&store), queries_(queries, queries + query_tokens * store.view.codec.dim) {
-  if (const auto bytes = exact ? nullptr : store.bytes(machine)) {
-    scores_ = std::make_unique<const CentroidTable>(machine, *bytes, queries, query_tokens);
+  if (const maxsim::ByteCentroids* bytes = exact ? nullptr : store.byte_centroids(machine)) {
+    scores_ = std::make_shared<const CentroidTable>(machine, *bytes, queries, query_tokens);
   } else {
     const double longest = store.longest(machine);
-    scores_ = std::make_unique<const CentroidTable>(machine, store.view.codec, queries, query_tokens, longest);
+    scores_ = std::make_shared<const CentroidTable>(machine, store.view.codec, queries, query_tokens, longest);
   }
 }
 
@@ -95,8 +96,14 @@ std::shared_ptr<const PreparedCall> Table::prepared(const Machine& machine, cons
   }
   const std::lock_guard lock(mutex_);
   if (call_ == nullptr || !call_->is_for(machine, queries, query_offsets, query_count)) {
-    call_ = std::make_shared<const PreparedCall>(machine, store_->view.codec, queries, query_offsets, query_count,
-                                                 scores_->view());
+    // What was prepared may outlive the table object, where score_error_bound has found it: it keeps the scores alive.
+    struct Prepared {
+      std::shared_ptr<const CentroidTable> scores;
+      PreparedCall call;
+    };
+    const auto prepared = std::make_shared<const Prepared>(
+        Prepared{scores_, {machine, store_->view.codec, queries, query_offsets, query_count, scores_->view()}});
+    call_ = std::shared_ptr<const PreparedCall>(prepared, &prepared->call);
     if (scores_->is_exact()) store_->remember(call_);  // others have no bound
   }
   return call_;

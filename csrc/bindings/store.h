@@ -36,6 +36,7 @@ struct Segment {
 
 struct Store {
   explicit Store(const Codec& codec);
+  ~Store();
 
   void add_segment(Segment segment, float max_sigma, float max_norm);
 
@@ -50,14 +51,15 @@ struct Store {
   std::shared_ptr<const PreparedCall> find(const Machine& machine, const float* queries, const int64_t* query_offsets,
                                            int64_t query_count);
 
-  // byte_centroids and longest_centroid of this store, kept for the next call.
-  std::shared_ptr<const maxsim::ByteCentroids> bytes(const Machine& machine);
+  // byte_centroids and longest_centroid of this store, kept for the next call. Null where there are none.
+  const maxsim::ByteCentroids* byte_centroids(const Machine& machine);
   double longest(const Machine& machine);
 
  private:
   std::mutex mutex_;
   std::vector<std::weak_ptr<const PreparedCall>> calls_;
-  std::shared_ptr<const maxsim::ByteCentroids> bytes_;
+  // Set once each, without a lock that a fork could leave locked. Where threads make the same, the first is kept.
+  std::atomic<const maxsim::ByteCentroids*> byte_centroids_[kInstructionSets] = {};
   std::atomic<double> longest_ = 0.0;
 };
 
@@ -76,7 +78,7 @@ class Table {
  private:
   Store* store_;  // the Python object keeps it alive
   std::vector<float> queries_;
-  std::unique_ptr<const CentroidTable> scores_;
+  std::shared_ptr<const CentroidTable> scores_;
   std::mutex mutex_;
   std::shared_ptr<const PreparedCall> call_;
 };

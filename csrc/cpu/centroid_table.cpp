@@ -12,14 +12,14 @@ struct CentroidTable::Floats {
   FloatBuffer values;
 };
 
-std::shared_ptr<const maxsim::ByteCentroids> byte_centroids(const Machine& machine, const CodecView& codec) {
+void DeleteByteCentroids::operator()(const maxsim::ByteCentroids* centroids) const { delete centroids; }
+
+std::unique_ptr<const maxsim::ByteCentroids, DeleteByteCentroids> make_byte_centroids(const Machine& machine,
+                                                                                     const CodecView& codec) {
   const maxsim::Kernels& kernels = machine.maxsim_kernels;
   if (kernels.words.rows_at_once == 0 || codec.dim > maxsim::kLargestDimensions) return nullptr;
-  return std::make_shared<const maxsim::ByteCentroids>(kernels, codec, machine.pool);
-}
-
-bool are_for(const Machine& machine, const maxsim::ByteCentroids& centroids) {
-  return centroids.is_for(machine.maxsim_kernels);
+  return std::unique_ptr<const maxsim::ByteCentroids, DeleteByteCentroids>(
+      new maxsim::ByteCentroids(kernels, codec, machine.pool));
 }
 
 CentroidTable::CentroidTable(const Machine& machine, const CodecView& codec, const float* queries, int64_t tokens,

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "cpu/rounding.h"
+
 namespace jcb::maxsim {
 namespace {
 
@@ -13,14 +15,9 @@ int64_t packed_column(int64_t t) { return t / 8 * 4 + t % 4 + t / 4 % 2 * 16; }
 
 }  // namespace
 
-double float_not_below(double value) {
-  const float rounded = static_cast<float>(value);
-  return rounded >= value ? rounded : std::nextafter(rounded, INFINITY);
-}
-
 int rounded_value(double value, double s) { return static_cast<int>(std::lrint(value / s)); }
 
-DotQuery::DotQuery(const LevelLattice& lattice, const DotLimits& limits, std::vector<int64_t> dimensions, int64_t dim,
+DotQuery::DotQuery(const Lattice& lattice, const DotLimits& limits, std::vector<int64_t> dimensions, int64_t dim,
                    int columns)
     : lattice_(lattice),
       limits_(limits),

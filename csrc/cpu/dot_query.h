@@ -14,7 +14,7 @@ namespace jcb::maxsim {
 class DotQuery {
  public:
   // columns: 16 or 32. dimensions: of every position, those from `dim` on count nothing; a multiple of kChain.
-  DotQuery(const LevelLattice& lattice, const DotLimits& limits, std::vector<int64_t> dimensions, int64_t dim,
+  DotQuery(const Lattice& lattice, const DotLimits& limits, std::vector<int64_t> dimensions, int64_t dim,
            int columns);
 
   // One query token [D]; its step is at least smallest_step. Zeros have step 0.
@@ -33,7 +33,7 @@ class DotQuery {
   double chains() const { return static_cast<double>(dimensions_.size()) / kChain; }
 
  private:
-  const LevelLattice& lattice_;
+  const Lattice& lattice_;
   const DotLimits limits_;
   const std::vector<int64_t> dimensions_;
   const int64_t dim_;
@@ -44,11 +44,6 @@ class DotQuery {
   AlignedArray<int32_t> start32_;
   AlignedArray<int16_t> start16_;
 };
-
-constexpr double kLargestWord = 32767.0;
-
-// The smallest float that is not below value: steps are used as floats and as doubles, and must be the same number.
-double float_not_below(double value);
 
 // The i8 value of one dimension, s being the step over the lattice's unit.
 int rounded_value(double value, double s);

@@ -58,7 +58,7 @@ void score_by_floats(const Machine& machine, const StoreView& store, const float
   }
 }
 
-void score_by_words(const Machine& machine, const StoreView& store, const maxsim::WordTable& table, int64_t first,
+void score_by_words(const StoreView& store, const maxsim::WordTable& table, int64_t first,
                     int64_t columns, const SegmentView& segment, const uint32_t* documents, int64_t count,
                     float* scores) {
   std::vector<int16_t> best((columns + 31) / 32 * 32);
@@ -70,7 +70,7 @@ void score_by_words(const Machine& machine, const StoreView& store, const maxsim
     }
     std::fill(best.begin(), best.end(), std::numeric_limits<int16_t>::min());
     for_ids(segment, tokens, store.codec.centroid_count, [&](const uint32_t* ids, int64_t n) {
-      machine.maxsim_kernels.words.max_rows(table.row(0) + first, table.stride(), ids, n, columns, best.data());
+      table.loops().max_rows(table.row(0) + first, table.stride(), ids, n, columns, best.data());
     });
     float sum = 0.0f;
     for (int64_t c = 0; c < columns; ++c) sum += table.step(first + c) * best[c];
@@ -89,7 +89,7 @@ void maxsim_centroids(const Machine& machine, const StoreView& store, const Cent
     const int64_t first = query_offsets[query], columns = query_offsets[query + 1] - first;
     if (columns == 0) return score_empty_query(segment, documents, count, block_scores);
     if (view.words != nullptr) {
-      score_by_words(machine, store, *view.words, first, columns, segment, documents, count, block_scores);
+      score_by_words(store, *view.words, first, columns, segment, documents, count, block_scores);
     } else {
       score_by_floats(machine, store, view.table + first, table.tokens(), columns, segment, documents, count,
                       block_scores);

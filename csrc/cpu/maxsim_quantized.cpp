@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cpu/maxsim_quantized_tables.h"
+#include "cpu/rounding.h"
 #include "cpu/row_blocks.h"
 #include "cpu/word_table.h"
 
@@ -66,12 +67,6 @@ TokenRun run_of(const SegmentView& segment, uint32_t document) {
                        ": doc_offsets are damaged; run `jcb-index verify`");
   }
   return run;
-}
-
-double length(const float* vector, int64_t dim) {
-  double square = 0.0;
-  for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(vector[d]) * vector[d];
-  return std::sqrt(square);
 }
 
 float larger_size(float size, float value) { return size < std::fabs(value) ? std::fabs(value) : size; }
@@ -202,7 +197,7 @@ class Prepared final : public PreparedQueries {
       int64_t first = query.first;
       for (Tile& tile : query.tiles) {
         if (words_ != nullptr) {
-          tile.take_word_scores(kernels_.words, *words_, first, pool);
+          tile.take_word_scores(*words_, first, pool);
         } else {
           tile.convert_centroid_scores(kernels_.convert_scores, centroid_scores_ + first, codec_.centroid_count,
                                        stride_, pool);

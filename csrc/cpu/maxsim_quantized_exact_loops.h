@@ -80,8 +80,8 @@ JCB_INLINE void decode_levels(const uint8_t* codes, int64_t bytes, const float* 
   }
 }
 
-// values = centroid + sigma * values. What whole registers reach beyond `dim` is zero of the query's, or the next token's
-// and decoded after this.
+// values = centroid + sigma * values. What whole registers reach beyond `dim` meets zeros of the query, or is the next
+// token's and decoded after this, or lies behind the last token and is never read.
 template <class Simd>
 JCB_INLINE void add_centroid(const float* centroid, float sigma, int64_t dim, float* values) {
   const auto size = Simd::fill(sigma);

@@ -49,16 +49,6 @@ LevelLattice::LevelLattice(const CodecView& codec, const DotLimits& limits) {
   }
 }
 
-LevelLattice LevelLattice::even(double least, double most, int largest_weight) {
-  LevelLattice lattice;
-  lattice.unit = most > least ? (most - least) / largest_weight : 1.0;
-  lattice.low = least;
-  lattice.largest_level = std::max(-least, most);
-  lattice.largest_weight = lattice.largest_level / lattice.unit;
-  for (int i = 0; i <= largest_weight; ++i) lattice.weights[i] = static_cast<uint8_t>(i);
-  return lattice;
-}
-
 double LevelLattice::largest_combination(double a, double b) const {
   double largest = 0.0;
   for (const Point& point : hull_) largest = std::max(largest, std::fabs(a * point.level + b * point.error));

@@ -6,24 +6,23 @@
 
 namespace jcb::maxsim {
 
-// The level table of a codec as u8: level ~ unit * weight + low. Any table will do.
-struct LevelLattice {
-  LevelLattice(const CodecView& codec, const DotLimits& limits);
+// Values as u8 weights: value ~ unit * weight + low.
+struct Lattice {
+  double unit = 1.0, low = 0.0;
+  double largest_weight = 0.0;  // of |weight + low / unit|
+};
 
-  // Weights 0 to largest_weight that stand for values from least to most, evenly; least <= 0 <= most. Without the hull.
-  static LevelLattice even(double least, double most, int largest_weight);
+// The level table of a codec so. Any table will do.
+struct LevelLattice : Lattice {
+  LevelLattice(const CodecView& codec, const DotLimits& limits);
 
   // Largest |a * level + b * (level - (unit * weight + low))| of all codes.
   double largest_combination(double a, double b) const;
 
-  double unit = 1.0, low = 0.0;
-  double largest_level = 0.0;   // of |level|
-  double largest_weight = 0.0;  // of |weight + low / unit|
+  double largest_level = 0.0;  // of |level|
   uint8_t weights[256] = {};
 
  private:
-  LevelLattice() = default;
-
   struct Point {
     double level, error;
   };

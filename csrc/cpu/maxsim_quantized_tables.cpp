@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cpu/maxsim_quantized_rounding.h"
+#include "cpu/rounding.h"
 #include "cpu/row_blocks.h"
 
 namespace jcb::maxsim {
@@ -64,9 +65,10 @@ Tile::Tile(Family family, int columns, const CodecView& codec, const LevelLattic
   view_.steps = column_steps_.get();
   for (int t = 0; t < count_; ++t) {
     step_sum_ += steps_[t];
-    double square = 0.0;
-    for (int64_t d = 0; d < codec_.dim; ++d) square += std::pow(static_cast<double>(tokens.queries[t * codec_.dim + d]), 2);
-    length_sum_ += std::sqrt(square);
+    const float* query = tokens.queries + t * codec_.dim;
+    length_sum_ += length(query, codec_.dim);
+    // Whatever their signs: a level is added to a centroid before products can cancel.
+    for (int64_t d = 0; d < codec_.dim; ++d) product_sum_ += std::fabs(query[d]) * lattice.largest_level;
     if (steps_[t] > 0) rho_ = std::max(rho_, tokens.largest_scores[t] / (steps_[t] * (kLargestWord - 1.0)));
   }
 }
@@ -99,7 +101,6 @@ void Tile::build_row_bytes(const TileTokens& tokens) {
     const double room = kLargestWord - 2.0 - static_cast<double>(groups);
     double step = std::max({widest_sum / (255.0 - 0.25 * kRowsPerSum), size / room,
                             smallest_step(tokens.largest_scores[t])});
-    product_sum_ += size;
     if (step == 0.0) continue;  // zeros everywhere are right
     step = float_not_below(step);
     while (!rounded.round(ordered, step)) step = float_not_below(step * 1.004);
@@ -135,7 +136,6 @@ void Tile::build_row_words(const TileTokens& tokens) {
     const std::vector<double> products = products_of_nibbles(codec_, tokens.queries + t * codec_.dim, groups);
     double size = 0.0;
     for (int64_t g = 0; g < groups; ++g) size += largest_size(&products[g * 16], 16);
-    product_sum_ += size;
     // Every rounding may add a half, and still no sum of any rows leaves i16.
     const double step = float_not_below(std::max(size / (kLargestWord - 0.5 * static_cast<double>(groups)),
                                                  smallest_step(tokens.largest_scores[t])));
@@ -165,7 +165,6 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
   for (int t = 0; t < count_; ++t) {
     const float* query = tokens.queries + t * codec_.dim;
     query_->add(t, query, smallest_step(tokens.largest_scores[t]));
-    for (int64_t d = 0; d < codec_.dim; ++d) product_sum_ += std::fabs(query[d]) * lattice.largest_level;
     largest = std::max(largest, query_->largest_sum(t));
   }
   int shift = 0;
@@ -229,7 +228,7 @@ void Tile::convert_centroid_scores(ConvertScoresFunction convert, const float* s
   }
 }
 
-void Tile::take_word_scores(const WordLoops& loops, const WordTable& words, int64_t first, const ThreadPool* pool) {
+void Tile::take_word_scores(const WordTable& words, int64_t first, const ThreadPool* pool) {
   rho_ = 0.0;
   for (int t = 0; t < count_; ++t) {
     if (steps_[t] > 0) rho_ = std::max(rho_, words.step(first + t) / steps_[t]);
@@ -249,7 +248,7 @@ void Tile::take_word_scores(const WordLoops& loops, const WordTable& words, int6
   }
   make_centroid_scores(words.rows());
   for_row_blocks(pool, words.rows(), [&](int64_t, int64_t begin, int64_t end) {
-    loops.convert(view_, words.row(begin) + first, end - begin, words.stride(), factors,
+    words.loops().convert(view_, words.row(begin) + first, end - begin, words.stride(), factors,
                   centroid_scores_.get() + begin * view_.columns);
   });
 }

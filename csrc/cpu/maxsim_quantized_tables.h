@@ -52,7 +52,7 @@ struct TileTokens {
 
 class Tile {
  public:
-  // columns: 16 or 32, at least tokens.count. Families look-up need `codec` alone, kDot the lattice too.
+  // columns: 16 or 32, at least tokens.count.
   Tile(Family family, int columns, const CodecView& codec, const LevelLattice& lattice, const DotLimits& limits,
        const TileTokens& tokens);
 
@@ -62,7 +62,7 @@ class Tile {
 
   // The same from a table of words, whose tokens from `first` on are this tile's. Its steps replace the proof of rho: there
   // is no error_bound() then. Where steps agree with the tile's, the table itself is read, which must outlive the tile.
-  void take_word_scores(const WordLoops& loops, const WordTable& words, int64_t first, const ThreadPool* pool);
+  void take_word_scores(const WordTable& words, int64_t first, const ThreadPool* pool);
 
   // Of kDot: the part of the bound that takes longer than all else here. Once, before error_bound().
   void measure_dot_error(const LevelLattice& lattice, const float* queries);
@@ -90,7 +90,7 @@ class Tile {
   double step_sum_ = 0.0;
   double lookup_error_sum_ = 0.0;
   double length_sum_ = 0.0;    // of |q|
-  double product_sum_ = 0.0;   // of largest |<q, levels[code]>|
+  double product_sum_ = 0.0;   // of sum_d |q_d| * largest |level|
   std::vector<double> steps_;  // [columns], by token
   AlignedArray<uint8_t> rows_;
   std::unique_ptr<DotQuery> query_;

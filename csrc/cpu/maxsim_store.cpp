@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "cpu/candidates.h"
+#include "cpu/rounding.h"
 #include "jcb/read_ahead.h"
 
 namespace jcb {
@@ -13,27 +14,18 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kLongestQuery = 1024;  // of PreparedQueries
 
-double length(const float* vector, int64_t dim) {
-  double square = 0.0;
-  for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(vector[d]) * vector[d];
-  return std::sqrt(square);
-}
-
 // What adding the scores of several pieces may round away, in the fast and in the exact sum together: per addition half
 // a unit in the last place of a sum that is at most the sum of |q| times the longest decoded vector. Looks at all
 // centroids, for the rare query that is longer than a piece.
 double sum_error(const CodecView& codec, const SegmentView& segment, const float* queries, int64_t tokens,
                  int64_t pieces) {
-  double longest_centroid = 0.0, largest_level = 0.0, query_lengths = 0.0;
-  for (int64_t k = 0; k < codec.centroid_count; ++k) {
-    longest_centroid = std::max(longest_centroid, length(codec.centroids + k * codec.dim, codec.dim));
-  }
+  double largest_level = 0.0, query_lengths = 0.0;
   for (int i = 0; i < 1 << codec.nbits; ++i) {
     largest_level = std::max(largest_level, std::abs(static_cast<double>(codec.levels[i])));
   }
-  for (int64_t q = 0; q < tokens; ++q) query_lengths += length(queries + q * codec.dim, codec.dim);
+  for (int64_t q = 0; q < tokens; ++q) query_lengths += maxsim::length(queries + q * codec.dim, codec.dim);
   const double residual = segment.max_sigma * largest_level * std::sqrt(static_cast<double>(codec.dim));
-  const double longest = segment.max_norm * codec.norm_scale * (longest_centroid + residual);
+  const double longest = segment.max_norm * codec.norm_scale * (longest_centroid(codec, nullptr) + residual);
   return 2.0 * (pieces - 1) * 0x1p-23 * query_lengths * longest;  // twice the half unit: room for its own rounding
 }
 

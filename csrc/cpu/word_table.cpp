@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "cpu/dot_query.h"
+#include "cpu/rounding.h"
 #include "cpu/row_blocks.h"
 
 namespace jcb::maxsim {
@@ -24,7 +25,7 @@ float finite(float value) { return std::isfinite(value) ? value : 0.0f; }
 
 int64_t rounded_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
-LevelLattice lattice_of(const Kernels& kernels, const CodecView& codec, const ThreadPool& pool) {
+Lattice lattice_of(const Kernels& kernels, const CodecView& codec, const ThreadPool& pool) {
   std::vector<std::pair<float, float>> ranges(std::max<int64_t>(1, row_blocks(codec.centroid_count)));
   for_row_blocks(&pool, codec.centroid_count, [&](int64_t block, int64_t begin, int64_t end) {
     auto [least, most] = ranges[block];
@@ -37,7 +38,9 @@ LevelLattice lattice_of(const Kernels& kernels, const CodecView& codec, const Th
   });
   float least = 0.0f, most = 0.0f;
   for (const auto& [low, high] : ranges) least = std::min(least, low), most = std::max(most, high);
-  return LevelLattice::even(least, most, kernels.dot.largest_weight);
+  const double steps = kernels.dot.largest_weight, range = static_cast<double>(most) - least;
+  const double unit = range > 0 ? range / steps : 1.0;
+  return {unit, least, std::max(-least, most) / unit};
 }
 
 }  // namespace
@@ -52,6 +55,7 @@ ByteCentroids::ByteCentroids(const Kernels& kernels, const CodecView& codec, con
   weights_ = make_aligned<uint8_t>(padded * positions_);
   std::vector<double> longest(std::max<int64_t>(1, row_blocks(rows_)));
   const auto unit = static_cast<float>(lattice_.unit), low = static_cast<float>(lattice_.low), per_unit = 1.0f / unit;
+  const auto largest_weight = static_cast<float>(kernels.dot.largest_weight);
   for_row_blocks(&pool, rows_, [&](int64_t block, int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const float* centroid = codec.centroids + k * dim_;
@@ -59,12 +63,12 @@ ByteCentroids::ByteCentroids(const Kernels& kernels, const CodecView& codec, con
       float square = 0.0f, square_of_weights = 0.0f;
       for (int64_t d = 0; d < dim_; ++d) {
         const float value = finite(centroid[d]);
-        const auto weight = static_cast<int>((value - low) * per_unit + 0.5f);
-        const int bounded = std::clamp(weight, 0, kernels.dot.largest_weight);
-        const float stands_for = unit * static_cast<float>(bounded) + low;
+        const float exact = (value - low) * per_unit + 0.5f;  // NaN where the range is below what fp32 divides by
+        const auto weight = static_cast<int>(exact > 0.0f ? std::min(exact, largest_weight) : 0.0f);
+        const float stands_for = unit * static_cast<float>(weight) + low;
         square += value * value;
         square_of_weights += stands_for * stands_for;
-        weights[d] = static_cast<uint8_t>(bounded - kernels.dot.weight_offset);
+        weights[d] = static_cast<uint8_t>(weight - kernels.dot.weight_offset);
       }
       longest[block] = std::max<double>(longest[block], std::max(square, square_of_weights));
     }
@@ -75,11 +79,12 @@ ByteCentroids::ByteCentroids(const Kernels& kernels, const CodecView& codec, con
 }
 
 WordTable::WordTable(const ByteCentroids& centroids, const float* queries, int64_t tokens, const ThreadPool& pool)
-    : rows_(centroids.rows()),
+    : loops_(centroids.kernels().words),
+      rows_(centroids.rows()),
       tokens_(tokens),
       stride_(rounded_up(tokens, 16)),
       longest_centroid_(centroids.longest()),
-      steps_(stride_ + kReadBeyond) {
+      steps_(tokens) {
   if (!std::all_of(queries, queries + tokens * centroids.dim(), [](float value) { return std::isfinite(value); })) {
     throw std::invalid_argument("a query vector holds NaN or infinity; only finite numbers are allowed");
   }
@@ -106,9 +111,7 @@ WordTable::WordTable(const ByteCentroids& centroids, const float* queries, int64
     tile->shift_by(shift);
     for (int t = 0; t < count; ++t) steps_[first + t] = static_cast<float>(std::ldexp(tile->step(t), shift));
     FastTile view{};
-    view.family = Family::kDot;
     view.columns = columns;
-    view.bits = 8;
     tile->show(view);
     views.push_back(view);
     tiles.push_back(std::move(tile));
@@ -116,11 +119,11 @@ WordTable::WordTable(const ByteCentroids& centroids, const float* queries, int64
   for_row_blocks(&pool, rows_, [&](int64_t, int64_t begin, int64_t end) {
     for (size_t i = 0; i < views.size(); ++i) {
       int16_t* to = words_.get() + begin * stride_ + static_cast<int64_t>(i) * 32;
-      kernels.words.multiply(views[i], centroids.weights(begin), end - begin, stride_, to);
+      loops_.multiply(views[i], centroids.weights(begin), end - begin, stride_, to);
     }
     for (int64_t first = begin; first < end; first += kRowsPerMaximum) {
       const int64_t count = std::min(kRowsPerMaximum, end - first);
-      kernels.words.column_maxima(row(first), stride_, count, maxima_.get() + first / kRowsPerMaximum * stride_);
+      loops_.column_maxima(row(first), stride_, count, maxima_.get() + first / kRowsPerMaximum * stride_);
     }
   });
 }

@@ -21,19 +21,18 @@ class ByteCentroids {
   // Of any codec whose `dim` is at most kLargestDimensions; kernels.words has loops. Values that are not finite count 0.
   ByteCentroids(const Kernels& kernels, const CodecView& codec, const ThreadPool& pool);
 
-  bool is_for(const Kernels& kernels) const { return &kernels == &kernels_; }
   const Kernels& kernels() const { return kernels_; }
   int64_t rows() const { return rows_; }
   int64_t dim() const { return dim_; }
   int64_t positions() const { return positions_; }
-  const LevelLattice& lattice() const { return lattice_; }
+  const Lattice& lattice() const { return lattice_; }
   const uint8_t* weights(int64_t row) const { return weights_.get() + row * positions_; }
   double longest() const { return longest_; }        // length of a centroid, or of what its weights stand for
 
  private:
   const Kernels& kernels_;
   int64_t rows_, dim_, positions_;
-  LevelLattice lattice_;
+  Lattice lattice_;
   AlignedArray<uint8_t> weights_;
   double longest_ = 0.0;
 };
@@ -43,12 +42,11 @@ class WordTable {
   // queries: [tokens, D]. Throws std::invalid_argument on NaN or infinity.
   WordTable(const ByteCentroids& centroids, const float* queries, int64_t tokens, const ThreadPool& pool);
 
+  const WordLoops& loops() const { return loops_; }  // of the instruction set that made it
   int64_t rows() const { return rows_; }
-  int64_t tokens() const { return tokens_; }
   int64_t stride() const { return stride_; }  // a multiple of 16; words that no token fills are 0
   const int16_t* row(int64_t centroid) const { return words_.get() + centroid * stride_; }
   float step(int64_t token) const { return steps_[token]; }
-  const float* steps() const { return steps_.data(); }         // [stride]
   double longest_centroid() const { return longest_centroid_; }
 
   // ids, scores: [tokens, count]: the best centroids of every query token, best first, the lower id first in a tie.
@@ -57,9 +55,10 @@ class WordTable {
  private:
   void pick(int64_t token, int64_t count, int64_t* ids, float* scores) const;
 
+  const WordLoops& loops_;
   int64_t rows_, tokens_, stride_;
   double longest_centroid_;
-  std::vector<float> steps_;
+  std::vector<float> steps_;  // [tokens]
   AlignedArray<int16_t> words_;
   AlignedArray<int16_t> maxima_;  // [blocks of rows][stride]
 };

@@ -66,6 +66,28 @@ void test_bound_holds_for_adversarial_codes(const std::vector<Build>& builds) {
   }
 }
 
+// Where the products of levels cancel and their roundings do not: large levels, all the same, beside short centroids.
+void test_bound_holds_where_levels_cancel(const std::vector<Build>& builds) {
+  for (const int nbits : {1, 2, 4}) {
+    for (const float level : {1.0f, 10.0f, 1000.0f}) {
+      const std::vector<float> levels(1 << nbits, level);
+      Corpus corpus({.nbits = nbits, .centroid_count = 8, .document_lengths = {40}, .levels = levels, .sigma = 1.0f});
+      for (float& value : corpus.centroids) value *= 0.01f;
+      Queries queries(corpus, {20, 5}, 3);
+      for (size_t i = 0; i < queries.vectors.size(); ++i) queries.vectors[i] = (i % 2 == 0 ? 1.0f : -1.0f) / 11.3137f;
+      queries.score_centroids(corpus);
+      for (const Build& build : builds) {
+        const auto prepared = prepare(build, corpus, queries);
+        for (const int64_t query : {0, 1}) {
+          const float fast = score(*prepared, corpus, query, true)[0], exact = score(*prepared, corpus, query, false)[0];
+          JCB_CHECK(std::fabs(fast - exact) <= bound_of(*prepared, corpus, query), "%s, %d bits of %f: %g, bound %g",
+                    build.name.c_str(), nbits, level, std::fabs(fast - exact), bound_of(*prepared, corpus, query));
+        }
+      }
+    }
+  }
+}
+
 void test_bound_holds_without_centroid_scores(const std::vector<Build>& builds) {
   const Corpus corpus({.document_lengths = kDocumentLengths});
   const Queries queries(corpus, {20, 7}, 3);
@@ -87,6 +109,7 @@ int main() {
   using namespace jcb::tests;
   const std::vector<Build> builds = available_builds(stdout);
   test_bound_holds_for_adversarial_codes(builds);
+  test_bound_holds_where_levels_cancel(builds);
   test_bound_holds_without_centroid_scores(builds);
   return report("maxsim_error_bound");
 }

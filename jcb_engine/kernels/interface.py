@@ -2,7 +2,8 @@
 
 Rules (each has bitten a project of this field):
 
-* Sums are accumulated in fp32 or better; "fast" scores stay within `score_error_bound` of "exact" ones, a proven bound.
+* Sums are accumulated in fp32 or better; "fast" scores stay within `score_error_bound` of "exact" ones, a proven bound,
+  unless a "fast" table of centroid scores was given.
 * The first index wins a tie of a maximum.
 * A document without tokens scores -inf, never 0. A query without tokens scores 0 for every document that has tokens.
 * NaN among stored vectors cannot be written by the indexer; where it comes from a damaged file, scores are undefined
@@ -212,9 +213,9 @@ class Backend(Protocol):
     def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> CentroidTable:
         """Inner products of all centroids and queries [Q, D].
 
-        "fast" may make them of small integers, within some thousandths of |q| * |centroid| (csrc/cpu/word_table.h has
-        the bound): for finding candidates, and for fast scores that need no proven bound. Exact scores by such a table
-        are the same bits as by an exact one. InputError where it finds NaN or infinity in a query.
+        "fast" may make them of small integers, usually off by some thousandths of |q| * |centroid| (the bound is in
+        csrc/cpu/word_table.h): for finding candidates, and for fast scores that need no proven bound. Exact scores need
+        no table, and are the same bits with any. InputError where it finds NaN or infinity in a query.
         """
         ...
 
@@ -258,8 +259,8 @@ class Backend(Protocol):
     ) -> Float32Array:
         """MaxSim of queries [Q, D] over stored tokens. "exact" is fp32 over decoded vectors: the form that ranks hits.
 
-        `table` spares computing the centroid scores of the same queries again. By one that is not exact, fast scores are
-        not within `score_error_bound`.
+        `table` spares computing the centroid scores of the same queries again. By one that is not exact, fast scores
+        are not within `score_error_bound`.
         """
         ...
 

@@ -130,7 +130,8 @@ class Cascade:
             ranking = self._ranked(query, offsets, table, lists, k, groups)[0]
             if not self._too_few(ranking, k, groups):
                 return ranking, False
-        table = self._backend.centroid_scores(self._store, query)
+        if not table.is_exact:
+            table = self._backend.centroid_scores(self._store, query)
         return self._ranked(query, offsets, table, self._everything(1, among), k, groups, proven=True)[0], True
 
     def _ranked(

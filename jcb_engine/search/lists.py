@@ -17,16 +17,19 @@ def by_query(candidates: Candidates, scores: Float32Array) -> list[tuple[Uint32A
         spans = zip(candidates.starts, candidates.ends, strict=True)
         documents = np.concatenate([np.arange(start, end, dtype=np.uint32) for start, end in spans])
         return [(documents, row) for row in scores]
-    offsets = candidates.list_offsets
+    offsets = candidates.list_offsets.tolist()
     return [(candidates.documents[first:last], scores[first:last]) for first, last in itertools.pairwise(offsets)]
 
 
 def lists_of(documents: Sequence[Uint32Array]) -> Lists:
     """One list for each query, laid end to end."""
-    return Lists(joined(documents), np.cumsum([0, *map(len, documents)], dtype=np.int64))
+    ends = itertools.accumulate(map(len, documents), initial=0)
+    return Lists(joined(documents), np.array(list(ends), np.int64))
 
 
 def joined(documents: Sequence[Uint32Array]) -> Uint32Array:
+    if len(documents) == 1:  # of a single query, in every search
+        return np.ascontiguousarray(documents[0])
     return np.concatenate([np.zeros(0, np.uint32), *documents])
 
 

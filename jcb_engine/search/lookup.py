@@ -33,6 +33,8 @@ class DocumentLookup:
 
     def _fetched(self, documents: Sequence[int], fetch: Callable[[Segment, list[int]], list[_Found]]) -> list[_Found]:
         """What `fetch` gives for each document, asked for segment by segment."""
+        if len(self._segments) == 1:
+            return fetch(self._segments[0], [int(number) for number in documents])
         numbers = np.asarray(documents, dtype=np.int64)
         homes = np.searchsorted(self._starts, numbers, side="right") - 1
         found: dict[int, _Found] = {}
@@ -108,5 +110,7 @@ class DocumentLookup:
 
 def _place_of_kth(scores: Float32Array, k: int, groups: Uint32Array | None) -> int:
     """Place of the k-th hit in descending scores, counting one per group; the last place where there are fewer."""
-    first_places = np.arange(len(scores)) if groups is None else np.sort(np.unique(groups, return_index=True)[1])
+    if groups is None:
+        return min(k, len(scores)) - 1
+    first_places = np.sort(np.unique(groups, return_index=True)[1])
     return int(first_places[k - 1]) if len(first_places) >= k else len(scores) - 1

@@ -39,7 +39,8 @@ class Narrowing:
             return Narrowed(pool, None)
         scores = self._backend.maxsim_centroids(self._store, table, query_offsets, pool)
         taken = [(own, found, best_places(found, documents)) for own, found in by_query(pool, scores)]
+        kept = [found[places] for _, found, places in taken]
         return Narrowed(
             lists_of([own[places] for own, _, places in taken]),
-            np.concatenate([np.zeros(0, np.float32), *(found[places] for _, found, places in taken)]),
+            kept[0] if len(kept) == 1 else np.concatenate([np.zeros(0, np.float32), *kept]),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
@@ -24,8 +25,9 @@ class QueryVectors:
     """
 
     def __init__(self, parts: Sequence[Float32Array], tokens_cut: Sequence[int]) -> None:
-        self.vectors: Float32Array = np.ascontiguousarray(np.concatenate(parts), dtype=np.float32)
-        self.offsets: Int64Array = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        vectors = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self.vectors: Float32Array = np.ascontiguousarray(vectors, dtype=np.float32)
+        self.offsets: Int64Array = np.array(list(itertools.accumulate(map(len, parts), initial=0)), np.int64)
         self.tokens_cut = tuple(tokens_cut)
 
     def __len__(self) -> int:

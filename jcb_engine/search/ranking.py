@@ -51,10 +51,11 @@ def rank(
     below. A document whose fast score, raised by an error bound, stays below the floor cannot be a hit. The bound is
     the proven one, or else several times the worst error of those first documents. Few candidates are scored in fp32
     at once.
-    table: centroid scores of the queries, exact ones where something is proven. groups: [N] group of each document; then the k best groups count, each by its
-    best document. stop: passes over candidates that hardly could be hits (stopping.py); not together with groups.
+    table: centroid scores of the queries, exact ones where something is proven.
+    groups: [N] group of each document; then the k best groups count, each by its best document.
+    stop: passes over candidates that hardly could be hits (stopping.py); not together with groups.
     """
-    assert table.is_exact or not proven, "fast scores by a fast table have no proven bound"
+    assert not proven or table.is_exact, "fast scores by a fast table have no proven bound"
     if _few(candidates):
         scores = backend.maxsim_quantized(store, queries, query_offsets, candidates, "exact", table)
         return [_with_vectors(documents, found) for documents, found in by_query(candidates, scores)]

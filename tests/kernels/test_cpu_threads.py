@@ -37,6 +37,8 @@ def every_result(backend: CpuBackend) -> list[np.ndarray]:
         results.append(backend.maxsim_quantized(store, queries, query_offsets, ranges, "exact"))
         table = backend.centroid_scores(store, queries)
         results += [table.to_array(), *backend.best_centroids(store, table, 3)]
+        rough = backend.centroid_scores(store, queries, "fast")
+        results += [rough.to_array(), *backend.best_centroids(store, rough, 3)]
         results.append(backend.inner_products(decoded[:300], queries))
         ids, scores = backend.nearest_centroids(queries, codec.centroids, 5)
         frontier = scores[:, -1].copy()
@@ -45,6 +47,8 @@ def every_result(backend: CpuBackend) -> list[np.ndarray]:
         if nbits == 16:
             continue
         results.append(backend.maxsim_centroids(store, table, query_offsets, lists))
+        results.append(backend.maxsim_centroids(store, rough, query_offsets, lists))
+        results.append(backend.maxsim_quantized(store, queries, query_offsets, ranges, "fast", rough))
         tokens = random.standard_normal((3000, DIM)).astype(np.float32)
         token_ids = backend.nearest_centroids(tokens, codec.centroids, 1)[0][:, 0].astype(np.uint32)
         parted = CentroidLists(
@@ -96,6 +100,9 @@ def test_the_tables_of_one_query_are_the_same_by_one_thread_or_several(nbits: in
                 backend.score_error_bound(store, queries, query_offsets),
             ]
         )
+        rough = backend.centroid_scores(store, queries, "fast")
+        results[-1] += [rough.to_array(), *backend.best_centroids(store, rough, 17)]
+        results[-1].append(backend.maxsim_quantized(store, queries, query_offsets, lists, "fast", rough))
     exact = CpuBackend(threads=1).maxsim_quantized(store, queries, query_offsets, lists, "exact", table)
     filled = exact > -np.inf
     assert np.abs(results[0][3][filled] - exact[filled]).max() <= results[0][4][0]

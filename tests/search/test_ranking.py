@@ -10,6 +10,12 @@ from jcb_engine.kernels import Candidates, Lists, Ranges
 from jcb_engine.search.ranking import rank
 
 
+class ExactTable:
+    """Stands in for a table of centroid scores that the kernels above do not look at."""
+
+    is_exact = True
+
+
 class ScoresFromTables:
     """Stands in for the kernels: exact scores [queries, N], and fast ones as far off as a bound per query allows."""
 
@@ -49,7 +55,7 @@ def test_the_best_by_fp32_are_among_the_ranked_however_wrong_the_fast_scores_may
     everything: Candidates = Ranges(np.array([0], np.int64), np.array([documents], np.int64))
     if data.draw(st.booleans()):
         everything = Lists(np.tile(np.arange(documents, dtype=np.uint32), queries), offsets * documents)
-    for number, ranking in enumerate(rank(backend, None, None, offsets, None, everything, k, groups)):  # type: ignore[arg-type]
+    for number, ranking in enumerate(rank(backend, None, None, offsets, ExactTable(), everything, k, groups)):  # type: ignore[arg-type]
         assert len(np.unique(ranking.documents)) == len(ranking.documents), "no document twice"
         np.testing.assert_array_equal(ranking.scores, exact[number, ranking.documents])
         members = np.arange(documents) if groups is None else groups
@@ -67,7 +73,7 @@ def test_few_candidates_are_scored_once_and_exactly() -> None:
     exact = np.arange(200, dtype=np.float32)[None]
     backend = ScoresFromTables(exact, np.full_like(exact, np.nan), np.array([0.0], np.float32))
     few = Lists(np.arange(0, 200, 5, dtype=np.uint32), np.array([0, 40]))
-    (ranking,) = rank(backend, None, None, np.array([0, 1]), None, few, 10)  # type: ignore[arg-type]
+    (ranking,) = rank(backend, None, None, np.array([0, 1]), ExactTable(), few, 10)  # type: ignore[arg-type]
     assert backend.scored_exactly == 40
     np.testing.assert_array_equal(ranking.scores, np.arange(0, 200, 5))
 
@@ -75,7 +81,7 @@ def test_few_candidates_are_scored_once_and_exactly() -> None:
 def test_only_documents_near_the_best_are_scored_again() -> None:
     exact = np.arange(1_000, dtype=np.float32)[None]
     backend = ScoresFromTables(exact, exact, np.array([8.0], np.float32))
-    (ranking,) = rank(backend, None, None, np.array([0, 1]), None, _all_of(1_000), 10)  # type: ignore[arg-type]
+    (ranking,) = rank(backend, None, None, np.array([0, 1]), ExactTable(), _all_of(1_000), 10)  # type: ignore[arg-type]
     assert sorted(ranking.documents.tolist()) == list(range(982, 1_000))  # the ten best, and eight within the bound
     assert backend.scored_exactly == 18
 

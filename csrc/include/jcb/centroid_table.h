@@ -14,12 +14,14 @@ class ByteCentroids;  // cpu/word_table.h
 class WordTable;
 }  // namespace maxsim
 
+struct DeleteByteCentroids {
+  void operator()(const maxsim::ByteCentroids* centroids) const;
+};
+
 // Centroids as small integers, made once per store and shared by its fast tables. Null where the instruction set has no
 // products of bytes, or none of vectors so long: tables are exact there.
-std::shared_ptr<const maxsim::ByteCentroids> byte_centroids(const Machine& machine, const CodecView& codec);
-
-// Whether `centroids` are what byte_centroids(machine, ...) makes.
-bool are_for(const Machine& machine, const maxsim::ByteCentroids& centroids);
+std::unique_ptr<const maxsim::ByteCentroids, DeleteByteCentroids> make_byte_centroids(const Machine& machine,
+                                                                                     const CodecView& codec);
 
 class CentroidTable {
  public:
@@ -35,7 +37,8 @@ class CentroidTable {
   int64_t tokens() const { return tokens_; }
   CentroidScoreView view() const;
 
-  // ids, scores: [tokens, count]: the best centroids of every query token, as nearest_centroids has them.
+  // ids, scores: [tokens, count]: the best centroids of every query token by these scores, the best first, the lower id
+  // first in a tie. In small integers what is not finite in a centroid counts 0.
   void best(const Machine& machine, int64_t count, int64_t* ids, float* scores) const;
 
   // scores: [rows, tokens], as they are.

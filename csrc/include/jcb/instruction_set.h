@@ -6,6 +6,7 @@
 namespace jcb {
 
 enum class InstructionSet { kScalar, kAvx2, kAvx512, kNeon };
+inline constexpr int kInstructionSets = 4;
 
 // Asked for by name and not there. The binding turns it into jcb_engine.errors.BackendUnavailableError.
 struct Unavailable : std::runtime_error {

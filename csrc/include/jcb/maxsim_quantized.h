@@ -2,7 +2,8 @@
 //
 //   score(query, document) = sum over q of max over tokens t of norm_t * (S[id_t][q] + sigma_t * <q, levels[code_t]>)
 //
-// "fast" works in small integers and stays within error_bound() of "exact", which is fp32 throughout.
+// "fast" works in small integers and stays within error_bound() of "exact", which is fp32 throughout; with centroid scores
+// in small integers as well (CentroidScoreView::words) it is only near.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -28,7 +29,8 @@ class PreparedQueries {
   // The same in fp32 over decoded vectors.
   virtual void score_exact(const SegmentView& segment, int64_t query, const uint32_t* documents, int64_t count,
                            float* scores) const = 0;
-  // Bound of |fast - exact| for every document of a store whose largest sigma and norm are these.
+  // Bound of |fast - exact| for every document of a store whose largest sigma and norm are these. Throws
+  // std::logic_error where the queries were prepared with words.
   virtual float error_bound(int64_t query, float max_sigma, float max_norm) const = 0;
 };
 
