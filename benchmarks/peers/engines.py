@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import sys
 from dataclasses import dataclass, field
 from itertools import product
@@ -49,7 +50,11 @@ class Engine:
         return [str(python), str(DRIVERS / self.driver)]
 
     def environment(self) -> dict[str, str]:
-        """Ours alone finds this source tree."""
+        """Ours alone finds this source tree; colbert-ai its ninja, and a place for what it compiles."""
+        if self.name == "colbert-ai":
+            programs = interpreter(self.name).parent
+            path = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
+            return {"PATH": path, "TORCH_EXTENSIONS_DIR": str(programs.parent / "extensions")}
         return {"PYTHONPATH": str(ROOT)} if self.name == OWN else {}
 
 
@@ -61,6 +66,7 @@ def engines() -> list[Engine]:
         found += [
             Engine("fast-plaid", nbits, version_of("fast-plaid"), "fast_plaid_driver.py", _FAST_PLAID),
             Engine("xtr-warp-rs", nbits, version_of("xtr-warp-rs"), "xtr_warp_driver.py", _XTR_WARP),
+            Engine("colbert-ai", nbits, version_of("colbert-ai"), "colbert_driver.py", _COLBERT),
         ]
     # Over fast-plaid 1.4, which it pins: one index shows what its layer adds.
     pylate = Search("default", most_queries=100)
@@ -78,6 +84,14 @@ _FAST_PLAID = (
     Search("default", {}, most_queries=300),
 )
 _XTR_WARP = (Search("default"), Search("64 probes, bound 256", {"nprobe": 64, "bound": 256}))
+# What its Searcher takes for up to 10, 100 and more hits.
+_COLBERT = (
+    Search("default", {"ncells": 1, "centroid_score_threshold": 0.5, "ndocs": 256}, most_queries=300),
+    Search(
+        "2 cells, 1,024 documents", {"ncells": 2, "centroid_score_threshold": 0.45, "ndocs": 1024}, most_queries=300
+    ),
+    Search("4 cells, 4,096 documents", {"ncells": 4, "centroid_score_threshold": 0.4, "ndocs": 4096}, 100),
+)
 _OWN = (
     *(
         Search(f"{probes} probes, {candidates} candidates", {"probes": probes, "candidates": candidates})

@@ -30,6 +30,7 @@ PEERS = {
     "fast-plaid": Environment(("fast-plaid==1.7.0.2110",)),
     "xtr-warp-rs": Environment(("xtr-warp-rs==2.1.0.2110",)),
     "pylate": Environment(("pylate==1.6.0",)),
+    "colbert-ai": Environment(("colbert-ai==0.2.22", "transformers==5.24.0", "faiss-cpu==1.15.1")),
     "maxsim-cpu": Environment(("maxsim-cpu==0.1.0", "numpy==2.3.5"), torch=False),
     # tachiom has wheels for glibc 2.39 and newer only; its source needs a nightly Rust compiler.
     "tachiom": Environment(("tachiom==0.4.0", "numpy==2.3.5"), torch=False),

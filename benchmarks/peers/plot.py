@@ -11,7 +11,7 @@ from benchmarks.peers.comparison import pareto
 from benchmarks.peers.engines import OWN
 
 _COLOURS = {1: "#7b3294", 2: "#d95f02", 4: "#1b7837"}
-_MARKERS = {"fast-plaid": "s", "xtr-warp-rs": "^", "pylate": "D"}
+_MARKERS = {"fast-plaid": "s", "xtr-warp-rs": "^", "pylate": "D", "colbert-ai": "v"}
 _OTHER_MARKERS = "vP*X"
 # Where the setting is written, in points: engines that come near each other have different sides.
 _WORDS = {"fast-plaid": ((0, 8), "center"), "xtr-warp-rs": ((-8, -3), "right")}
