@@ -19,6 +19,7 @@ PROGRAMS = (
     "test_thread_pool",
     "test_vector_kernels",
     "test_word_table",
+    "test_cuda_machine",
 )
 SIMDE = (Path("/usr/include/simde"), Path("/usr/local/include/simde"))
 
