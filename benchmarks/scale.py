@@ -16,9 +16,12 @@ proportion to sqrt(N); the coarse products grow with sqrt(N) too, and the docume
 thus N ** .3 to .4: 4 ms at 10,000, 12 ms at 200,000, 25 ms at 1,000,000, of which the table of 65,536 centroids alone
 takes 6. Exact search N ** 1. Building N ** 1.3, by assignment to sqrt(N) centroids, less where lists bound it.
 
-Looking back (2 cores with AVX-512, up to 50,000 documents so far): default search 3.2 and 6.3 ms, as N ** .43; 2.2 and
-4.5 ms at recall .95; exact search as N ** 1.00, 1.03 to 1.15 times its kernel; building 54,000 tokens/s at both sizes,
-since lists bound the assignment, with .4 to .5 GB. Of 8 clients the p99 is twice the median.
+Looking back (2 cores with AVX-512 that were at times half as fast as at others): default search 2.6, 3.9, 3.3 and 9 to
+11 ms at 10,000 to 1,000,000 documents, as N ** .26; recall of at least .95 costs 1.8, 3.2, 3.3 and 16 ms (.965 there;
+9 ms when the machine was quiet), where it was predicted to take more candidates and takes more probes: lists hold 1,700
+documents then, and reading them is half of the time. Exact search as N ** 1.06, .97 to 1.22 times its kernel. Building
+49,000 to 70,000 tokens/s at every size, since lists bound the assignment, with .46 to .60 GB. Of 8 clients the p99 is
+1.7 to 2.1 times the median. A million documents were built beside other work, in 33 minutes.
 """
 
 from __future__ import annotations
