@@ -14,7 +14,7 @@ _COLOURS = {1: "#7b3294", 2: "#d95f02", 4: "#1b7837"}
 _MARKERS = {"fast-plaid": "s", "xtr-warp-rs": "^", "pylate": "D", "colbert-ai": "v"}
 _OTHER_MARKERS = "vP*X"
 # Where the setting is written, in points: engines that come near each other have different sides.
-_WORDS = {"fast-plaid": ((0, 8), "center"), "xtr-warp-rs": ((-8, -3), "right")}
+_WORDS = {"fast-plaid": ((0, 8), "center"), "xtr-warp-rs": ((-8, -3), "right"), "colbert-ai": ((0, -14), "center")}
 
 
 def check_matplotlib() -> None:
