@@ -125,7 +125,7 @@ def entropies(study: Study) -> dict[str, float]:
     rows = slice(0, len(ids), 20)
     for nbits in (1, 2, 4, 8):
         arrays = study.compressed.arrays(nbits)
-        codes = BACKEND.quantize(np.ascontiguousarray(study.rotated[rows]), ids[rows], arrays)[0]
+        codes = BACKEND.quantize(np.ascontiguousarray(study.rotated[rows]), np.ascontiguousarray(ids[rows]), arrays)[0]
         counts = np.bincount(unpack_codes(codes, arrays.dim, nbits).ravel(), minlength=2**nbits)
         figures[f"code_bits_per_dimension_of_{nbits}"] = _entropy(counts / counts.sum())
     return figures
