@@ -33,10 +33,9 @@ nb::ndarray<nb::numpy, Scalar, nb::ndim<1>> to_numpy(std::vector<Scalar>&& value
 // The same as rows of so many columns.
 template <class Scalar>
 nb::ndarray<nb::numpy, Scalar, nb::ndim<2>> to_numpy(std::vector<Scalar>&& values, int64_t rows, int64_t columns) {
-  auto* moved = new std::vector<Scalar>(std::move(values));
-  const nb::capsule owner(moved, [](void* p) noexcept { delete static_cast<std::vector<Scalar>*>(p); });
+  auto flat = to_numpy(std::move(values));
   return nb::ndarray<nb::numpy, Scalar, nb::ndim<2>>(
-      moved->data(), {static_cast<size_t>(rows), static_cast<size_t>(columns)}, owner);
+      flat.data(), {static_cast<size_t>(rows), static_cast<size_t>(columns)}, flat.cast());
 }
 
 }  // namespace jcb::bindings

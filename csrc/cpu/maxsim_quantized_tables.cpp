@@ -167,8 +167,7 @@ void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const
     query_->add(t, query, smallest_step(tokens.largest_scores[t]));
     largest = std::max(largest, query_->largest_sum(t));
   }
-  int shift = 0;
-  while (std::ldexp(largest, -shift) > kLargestWord - 1.0) ++shift;
+  const int shift = shift_to_word(largest);
   query_->shift_by(shift);
   query_->show(view_);
   largest_a_ = kLargestWord;
@@ -249,7 +248,7 @@ void Tile::take_word_scores(const WordTable& words, int64_t first, const ThreadP
   make_centroid_scores(words.rows());
   for_row_blocks(pool, words.rows(), [&](int64_t, int64_t begin, int64_t end) {
     words.loops().convert(view_, words.row(begin) + first, end - begin, words.stride(), factors,
-                  centroid_scores_.get() + begin * view_.columns);
+                          centroid_scores_.get() + begin * view_.columns);
   });
 }
 

@@ -13,6 +13,13 @@ inline double float_not_below(double value) {
   return rounded >= value ? rounded : std::nextafter(rounded, INFINITY);
 }
 
+// By how many bits sums of that size at most are shifted to fit i16, rounding included.
+inline int shift_to_word(double largest_sum) {
+  int shift = 0;
+  while (std::ldexp(largest_sum, -shift) > kLargestWord - 1.0) ++shift;
+  return shift;
+}
+
 inline double length(const float* vector, int64_t dim) {
   double square = 0.0;
   for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(vector[d]) * vector[d];

@@ -106,8 +106,7 @@ WordTable::WordTable(const ByteCentroids& centroids, const float* queries, int64
       const double by_lengths = tile->length(t) * centroids.longest() / centroids.lattice().unit + 2 * tile->chains();
       largest = std::max(largest, std::min(by_lengths, tile->largest_sum(t)));
     }
-    int shift = 0;
-    while (std::ldexp(largest, -shift) > kLargestWord - 1.0) ++shift;
+    const int shift = shift_to_word(largest);
     tile->shift_by(shift);
     for (int t = 0; t < count; ++t) steps_[first + t] = static_cast<float>(std::ldexp(tile->step(t), shift));
     FastTile view{};
