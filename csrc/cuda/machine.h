@@ -7,6 +7,7 @@
 //
 //   JCB_KERNEL(threads, blocks)  marks a kernel: threads of a block at most, and blocks that a multiprocessor should hold
 //   JCB_DEVICE                   a function that kernels call
+//   JCB_ANYWHERE                 one that host code calls as well
 //   dynamic_shared()             the block's shared memory, at a multiple of 16 bytes
 //   block_barrier()              all threads of the block; what they wrote to shared memory is seen
 //   warp_barrier()               all lanes of the warp, likewise

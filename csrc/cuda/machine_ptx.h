@@ -6,6 +6,7 @@
 
 #define JCB_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define JCB_DEVICE __device__ __forceinline__
+#define JCB_ANYWHERE __host__ __device__ __forceinline__
 
 namespace jcb::cuda {
 

@@ -20,6 +20,7 @@ PROGRAMS = (
     "test_vector_kernels",
     "test_word_table",
     "test_cuda_machine",
+    "test_cuda_maxsim",
 )
 SIMDE = (Path("/usr/include/simde"), Path("/usr/local/include/simde"))
 

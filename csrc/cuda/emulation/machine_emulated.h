@@ -12,6 +12,7 @@
 
 #define JCB_KERNEL(threads, blocks) void
 #define JCB_DEVICE inline
+#define JCB_ANYWHERE inline
 #define __restrict__ __restrict
 
 namespace jcb::cuda {

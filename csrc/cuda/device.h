@@ -1,0 +1,61 @@
+// What host code asks of a GPU: memory, copies, launches. The CUDA runtime under nvcc, and otherwise the emulation, which
+// runs the same host code and the same kernels on the CPU.
+//
+//   Stream                            work goes through it in order; the default one is {}
+//   multiprocessors()                 of the current device
+//   allocate(bytes), release(memory)  at a multiple of 256 bytes; DeviceError where there is too little
+//   to_device(to, from, bytes, stream), from_device(to, from, bytes, stream)    have ended when they return
+//   synchronise(stream)               waits, and throws DeviceError for what went wrong before
+//   launch<kernel>(stream, blocks, threads, shared_bytes, arguments ..)
+#pragma once
+#include <cstddef>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+namespace jcb::cuda {
+
+// What the GPU refused, in its driver's words.
+struct DeviceError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace jcb::cuda
+
+#if defined(__CUDACC__)
+#include "cuda/device_runtime.h"
+#else
+#include "cuda/emulation/device_emulated.h"
+#endif
+
+namespace jcb::cuda {
+
+// An array on the device. Movable, not copyable.
+template <class Value>
+class DeviceArray {
+ public:
+  DeviceArray() = default;
+  explicit DeviceArray(size_t count) : size_(count), data_(count == 0 ? nullptr : allocate(count * sizeof(Value))) {}
+  DeviceArray(const Value* values, size_t count, Stream stream) : DeviceArray(count) {
+    if (count != 0) to_device(data_, values, count * sizeof(Value), stream);
+  }
+  DeviceArray(const std::vector<Value>& values, Stream stream) : DeviceArray(values.data(), values.size(), stream) {}
+  DeviceArray(DeviceArray&& other) noexcept { *this = std::move(other); }
+  DeviceArray& operator=(DeviceArray&& other) noexcept {
+    std::swap(size_, other.size_);
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~DeviceArray() {
+    if (data_ != nullptr) release(data_);
+  }
+
+  Value* data() const { return static_cast<Value*>(data_); }
+  size_t size() const { return size_; }
+
+ private:
+  size_t size_ = 0;
+  void* data_ = nullptr;
+};
+
+}  // namespace jcb::cuda

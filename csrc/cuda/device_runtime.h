@@ -1,0 +1,60 @@
+// device.h by the CUDA runtime. Included by it alone.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <string>
+
+namespace jcb::cuda {
+
+using Stream = cudaStream_t;
+
+inline void check(cudaError_t result, const char* what) {
+  if (result == cudaSuccess) return;
+  throw DeviceError(std::string(what) + ": " + cudaGetErrorString(result) + " (" + cudaGetErrorName(result) + ")");
+}
+
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  check(cudaGetDevice(&device), "asking for the current GPU");
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "asking for the multiprocessors");
+  return count;
+}
+
+inline void* allocate(size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t result = cudaMalloc(&memory, bytes);
+  if (result == cudaErrorMemoryAllocation) {
+    size_t free = 0, total = 0;
+    cudaGetLastError();  // or the next call would report it again
+    cudaMemGetInfo(&free, &total);
+    throw DeviceError("too little GPU memory: " + std::to_string(bytes) + " bytes were asked for, " + std::to_string(free) +
+                      " of " + std::to_string(total) + " are free");
+  }
+  check(result, "allocating GPU memory");
+  return memory;
+}
+// Nothing to throw from a destructor: after an error that cannot be undone, the process ends its use of the GPU anyway.
+inline void release(void* memory) noexcept { static_cast<void>(cudaFree(memory)); }
+
+inline void synchronise(Stream stream) { check(cudaStreamSynchronize(stream), "waiting for the GPU"); }
+inline void to_device(void* to, const void* from, size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copying to the GPU");
+  synchronise(stream);
+}
+inline void from_device(void* to, const void* from, size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "copying from the GPU");
+  synchronise(stream);
+}
+
+template <auto kKernel, class... Arguments>
+void launch(Stream stream, unsigned blocks, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
+  constexpr size_t kWithoutAsking = 48 * 1024;
+  if (shared_bytes > kWithoutAsking) {
+    check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
+          "asking for shared memory");
+  }
+  kKernel<<<blocks, threads, shared_bytes, stream>>>(arguments...);
+  check(cudaGetLastError(), "launching a kernel");
+}
+
+}  // namespace jcb::cuda

@@ -1,0 +1,48 @@
+// device.h on the CPU. Included by it alone.
+#pragma once
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "cuda/emulation/threads.h"
+
+namespace jcb::cuda {
+namespace emulation {
+
+// The device that is emulated, for tests to set.
+struct Settings {
+  uint32_t seed = 0;          // of the first launch; each one after it has the next
+  int multiprocessors = 2;
+  size_t memory = 1ull << 34;  // bytes an allocation may have
+};
+inline Settings settings;
+
+}  // namespace emulation
+
+struct Stream {};
+
+inline int multiprocessors() { return emulation::settings.multiprocessors; }
+
+inline void* allocate(size_t bytes) {
+  if (bytes > emulation::settings.memory) {
+    throw DeviceError("too little GPU memory: " + std::to_string(bytes) + " bytes were asked for, " +
+                      std::to_string(emulation::settings.memory) + " are free");
+  }
+  constexpr size_t kAlignment = 256;
+  // Not rounded up: reading past the end is then an error that a sanitizer sees.
+  void* memory = nullptr;
+  if (posix_memalign(&memory, kAlignment, bytes) != 0) throw DeviceError("too little memory for the emulated GPU");
+  std::memset(memory, 0xff, bytes);  // NaN and the largest numbers, not zeros by luck
+  return memory;
+}
+inline void release(void* memory) noexcept { std::free(memory); }
+inline void synchronise(Stream) {}
+inline void to_device(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+inline void from_device(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+
+template <auto kKernel, class... Arguments>
+void launch(Stream, unsigned blocks, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
+  emulation::launch(blocks, threads, shared_bytes, emulation::settings.seed++, [&] { kKernel(arguments...); });
+}
+
+}  // namespace jcb::cuda

@@ -1,0 +1,106 @@
+// MaxSim in fp32 over decoded vectors: what ranks hits. For some hundreds of documents.
+//
+// A block scores one document for one piece; its warps take the tiles in turns. A lane is a query token. A block of 32
+// dimensions at a time is decoded into shared memory, and every lane multiplies it with its own column of the query.
+// Sums go through the dimensions in order, whatever the launch looks like.
+#pragma once
+#include "cuda/kernels/work.h"
+#include "cuda/query_layout.h"
+
+namespace jcb::cuda {
+
+constexpr int kExactWarps = 4, kExactThreads = kExactWarps * kWarpLanes;
+constexpr int kDecodedStride = kTileTokens + 4;  // floats from one dimension to the next: few conflicts, and 16 bytes apart
+constexpr size_t kExactSharedBytes =
+    kExactWarps * (kBlockDimensions * kDecodedStride + kColumns) * sizeof(float);
+
+// centroids: [K, dim]. levels: [2^bits].
+struct Decoding {
+  const float* centroids;
+  const float* levels;
+  int dim, bits, blocks;
+  float norm_scale;
+};
+
+// The piece that a place of the output belongs to: outputs follow each other as pieces do.
+JCB_DEVICE uint32_t piece_of_output(const Queries& queries, uint64_t output) {
+  uint32_t first = 0, last = queries.piece_count;  // the answer is in first .. last - 1
+  while (last - first > 1) {
+    const uint32_t middle = first + (last - first) / 2;
+    if (queries.pieces[middle].output <= output) {
+      first = middle;
+    } else {
+      last = middle;
+    }
+  }
+  return first;
+}
+
+// This lane's 16 values of a block: two tokens, eight dimensions.
+JCB_DEVICE void decode_block(const Decoding& given, const TileShape& shape, const char* tile, const uint4& rows, int block,
+                             int lane, float* decoded) {
+  const uint32_t word = *reinterpret_cast<const uint32_t*>(tile + shape.place_of(block, lane));
+  for (int row = 0; row < 2; ++row) {
+    const float* const centroid = given.centroids + static_cast<size_t>(row ? rows.z : rows.x) * given.dim;
+    const float sigma = high_of(row ? rows.w : rows.y);
+    for (int i = 0; i < 8; ++i) {
+      const int within = lane % 4 * 4 + i % 4 + i / 4 * 16, dimension = block * kBlockDimensions + within;
+      const uint32_t code = word >> (4 * (i % 4 + 4 * row) + 2 * (i / 4)) & 3;
+      decoded[within * kDecodedStride + lane / 4 + 8 * row] =
+          dimension < given.dim ? fmaf(sigma, given.levels[code], centroid[dimension]) : 0.0f;
+    }
+  }
+}
+
+// One block an output: gridDim.x is the number of all pieces' outputs.
+JCB_KERNEL(kExactThreads, 4) maxsim_exact(Work work, Queries queries, Decoding given, float* partial_scores) {
+  const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes;
+  const TileShape shape(given.bits, given.blocks);
+  float* const decoded = reinterpret_cast<float*>(dynamic_shared()) + warp * kBlockDimensions * kDecodedStride;
+  float* const maxima = reinterpret_cast<float*>(dynamic_shared()) + kExactWarps * kBlockDimensions * kDecodedStride;
+  const uint32_t piece_number = piece_of_output(queries, blockIdx.x);
+  const Piece piece = queries.pieces[piece_number];
+  const uint32_t item = piece.first_item + static_cast<uint32_t>(blockIdx.x - piece.output);
+  const uint32_t tiles = tiles_of(work, item);
+  const float* const columns =
+      queries.columns + static_cast<size_t>(piece_number) * given.blocks * kBlockDimensions * kColumns + lane;
+
+  float best = kMinusInfinity;
+  for (uint32_t i = warp; i < tiles; i += kExactWarps) {
+    const char* const tile = work.tiles + (work.first_tiles[item] + i) * shape.bytes();
+    const uint4* const scalars = reinterpret_cast<const uint4*>(tile + shape.code_bytes());
+    const uint4 rows = scalars[lane / 4];
+    float sums[kTileTokens] = {};
+    for (int block = 0; block < given.blocks; ++block) {
+      decode_block(given, shape, tile, rows, block, lane, decoded);
+      warp_barrier();
+      for (int d = 0; d < kBlockDimensions; ++d) {
+        const float own = columns[(block * kBlockDimensions + d) * kColumns];
+        const float4* const values = reinterpret_cast<const float4*>(decoded + d * kDecodedStride);
+#pragma unroll
+        for (int four = 0; four < kTileTokens / 4; ++four) {
+          const float4 value = values[four];
+          sums[4 * four] = fmaf(own, value.x, sums[4 * four]);
+          sums[4 * four + 1] = fmaf(own, value.y, sums[4 * four + 1]);
+          sums[4 * four + 2] = fmaf(own, value.z, sums[4 * four + 2]);
+          sums[4 * four + 3] = fmaf(own, value.w, sums[4 * four + 3]);
+        }
+      }
+      warp_barrier();
+    }
+#pragma unroll
+    for (int token = 0; token < kTileTokens; ++token) {
+      const uint4 pair = scalars[token % 8];
+      best = fmaxf(best, low_of(token < 8 ? pair.y : pair.w) * sums[token]);
+    }
+  }
+  maxima[warp * kColumns + lane] = best;
+  block_barrier();
+  if (warp != 0) return;
+  for (int other = 1; other < kExactWarps; ++other) best = fmaxf(best, maxima[other * kColumns + lane]);
+  float sum = lane < static_cast<int>(piece.tokens) ? best : 0.0f;
+  for (int bits = 1; bits < kWarpLanes; bits *= 2) sum += shuffle_xor(sum, bits);
+  if (lane == 0) partial_scores[blockIdx.x] = tiles == 0 ? kMinusInfinity : sum * given.norm_scale;
+}
+
+}  // namespace jcb::cuda

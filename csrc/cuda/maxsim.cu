@@ -1,0 +1,231 @@
+#include "cuda/maxsim.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "cuda/kernels/add_pieces.h"
+#include "cuda/kernels/centroid_scores.h"
+#include "cuda/kernels/maxsim_exact.h"
+#include "cuda/kernels/maxsim_fast.h"
+#include "cuda/kernels/prepare_queries.h"
+#include "cuda/tiles.h"
+
+namespace jcb::cuda {
+namespace {
+
+constexpr double kHalfRounding = 0x1p-11;    // of a number that is rounded to fp16, relative
+constexpr double kSmallestHalf = 0x1p-25;    // and at least so much
+constexpr double kLargestScore = 127.0;      // of a centroid, in steps
+constexpr double kMostSteps = 30000.0;       // of anything in fp16, where 65504 is the largest
+
+double longest_centroid_of(const CodecView& codec) {
+  double longest = 0.0;
+  for (int64_t k = 0; k < codec.centroid_count; ++k) {
+    double square = 0.0;
+    for (int64_t d = 0; d < codec.dim; ++d) {
+      const double value = codec.centroids[k * codec.dim + d];
+      square += value * value;
+    }
+    longest = std::max(longest, std::sqrt(square));
+  }
+  return longest;
+}
+
+// Steps are so large that no centroid score exceeds 127 of them, and nothing leaves fp16: no product of a query with
+// levels, and no score of a token.
+float span_of(const CodecView& codec, const LevelBytes& levels, double max_sigma, double max_norm) {
+  const double longest = longest_centroid_of(codec) * 1.001;
+  const double product = levels.largest * std::sqrt(static_cast<double>(codec.dim));
+  const double score = max_norm * (longest + max_sigma * product);
+  const double span = std::max({longest, product * kLargestScore / kMostSteps, score * kLargestScore / kMostSteps});
+  return span > 0.0 ? static_cast<float>(span) : 1.0f;
+}
+
+std::vector<uint32_t> words_of(const LevelBytes& levels) {
+  std::vector<uint32_t> words(sizeof levels.integers / 4);
+  std::memcpy(words.data(), levels.integers, sizeof levels.integers);
+  return words;
+}
+
+CodecView without_pointers(CodecView codec) {
+  codec.centroids = codec.cutoffs = codec.levels = nullptr;
+  return codec;
+}
+
+// So many blocks a piece that together they fill the GPU, and no more than there are tiles for.
+unsigned blocks_a_piece(unsigned blocks_a_multiprocessor, size_t pieces, uint64_t warps_of_work, unsigned warps_a_block) {
+  const uint64_t room = static_cast<uint64_t>(multiprocessors()) * blocks_a_multiprocessor;
+  const uint64_t wanted = (warps_of_work + warps_a_block - 1) / warps_a_block;
+  return static_cast<unsigned>(std::clamp<uint64_t>((room + pieces - 1) / pieces, 1, std::max<uint64_t>(wanted, 1)));
+}
+
+}  // namespace
+
+DeviceStore::DeviceStore(const StoreView& store, Stream given)
+    : DeviceStore(store, Tiles(store), given) {}
+
+DeviceStore::DeviceStore(const StoreView& store, Tiles made, Stream given)
+    : stream(given),
+      codec(without_pointers(store.codec)),
+      shape(made.shape),
+      level_bytes(store.codec),
+      span(span_of(store.codec, level_bytes, made.max_sigma, made.max_norm)),
+      document_sums(std::move(made.sums)),
+      max_sigma(made.max_sigma),
+      max_norm(made.max_norm),
+      tiles(reinterpret_cast<const char*>(made.bytes.data()), made.bytes.size(), stream),
+      sums(document_sums, stream),
+      centroid_tiles(cuda::centroid_tiles(store.codec, shape.blocks), stream),
+      centroids(store.codec.centroids, store.codec.centroid_count * store.codec.dim, stream),
+      levels(store.codec.levels, 1ull << store.codec.nbits, stream),
+      level_words(words_of(level_bytes), stream) {}
+
+uint32_t DeviceStore::centroid_rows() const {
+  return static_cast<uint32_t>((codec.centroid_count + kCentroidRows - 1) / kCentroidRows * kCentroidRows);
+}
+
+DeviceQueries::DeviceQueries(const DeviceStore& store, const float* queries, const int64_t* query_offsets,
+                             int64_t query_count)
+    : store_(store),
+      queries_(queries, queries + query_offsets[query_count] * store.codec.dim),
+      query_offsets_(query_offsets, query_offsets + query_count + 1) {
+  for (const float value : queries_) {
+    if (!std::isfinite(value)) throw std::invalid_argument("a query has NaN or infinity");
+  }
+  const Plan plan(store.document_sums, query_offsets, query_count, Candidates{});
+  const size_t pieces = plan.pieces.size(), operands = pieces * store.shape.blocks * kColumnTiles * kWarpLanes;
+  piece_count_ = static_cast<uint32_t>(pieces);
+  bytes_ = DeviceArray<uint2>(operands);
+  halves_ = DeviceArray<uint2>(2 * operands);
+  columns_ = DeviceArray<float>(pieces * store.shape.blocks * kBlockDimensions * kColumns);
+  steps_ = DeviceArray<float>(pieces * kColumns);
+  units_ = DeviceArray<float>(pieces);
+  scores_ = DeviceArray<uint8_t>(pieces * store.centroid_rows() * kColumns);
+  if (pieces == 0) return;
+
+  const DeviceArray<float> vectors(queries_, store.stream);
+  const DeviceArray<Piece> pieces_there(plan.pieces, store.stream);
+  launch<prepare_queries>(
+      store.stream, piece_count_, kPrepareThreads, 2 * kColumns * sizeof(float),
+      PrepareQueries{vectors.data(), pieces_there.data(), bytes_.data(), halves_.data(), columns_.data(), steps_.data(),
+                     units_.data(), static_cast<int>(store.codec.dim), store.shape.blocks, store.span,
+                     store.codec.norm_scale, static_cast<float>(store.level_bytes.unit)});
+  const uint32_t row_tiles = store.centroid_rows() / kCentroidRows;
+  const unsigned blocks = blocks_a_piece(4, pieces, row_tiles, kCentroidThreads / kWarpLanes);
+  launch<centroid_scores>(store.stream, blocks * piece_count_, kCentroidThreads, 0,
+                          CentroidScores{store.centroid_tiles.data(), halves_.data(), scores_.data(), row_tiles,
+                                         2 * store.shape.blocks, blocks});
+  synchronise(store.stream);  // before the vectors go
+}
+
+void DeviceQueries::score(const Candidates& candidates, bool exact, float* scores) const {
+  const Plan plan(store_.document_sums, query_offsets_.data(), static_cast<int64_t>(query_offsets_.size()) - 1, candidates);
+  if (plan.score_count == 0) return;
+  const DeviceArray<float> partial(plan.partial_count);
+  exact ? score_exact(plan, partial.data()) : score_fast(plan, partial.data());
+  if (!plan.needs_sums) {
+    from_device(scores, partial.data(), plan.score_count * sizeof(float), store_.stream);
+    return;
+  }
+  const DeviceArray<QuerySum> sums(plan.sums, store_.stream);
+  const DeviceArray<float> whole(plan.score_count);
+  const unsigned blocks = blocks_a_piece(8, plan.sums.size(), plan.score_count / plan.sums.size() / kWarpLanes + 1,
+                                         kAddThreads / kWarpLanes);
+  launch<add_pieces>(store_.stream, blocks * static_cast<unsigned>(plan.sums.size()), kAddThreads, 0, sums.data(), blocks,
+                     partial.data(), whole.data());
+  from_device(scores, whole.data(), plan.score_count * sizeof(float), store_.stream);
+}
+
+// The arrays of a plan on the device, for as long as a kernel reads them.
+struct DeviceQueries::Launch {
+  Launch(const DeviceQueries& call, const Plan& plan)
+      : pieces(plan.pieces, call.store_.stream),
+        first_tiles(plan.first_tiles, call.store_.stream),
+        tile_sums(plan.tile_sums, call.store_.stream),
+        work{call.store_.tiles.data(), plan.tile_sums.empty() ? call.store_.sums.data() : first_tiles.data(),
+             plan.tile_sums.empty() ? call.store_.sums.data() : tile_sums.data()},
+        queries{pieces.data(),       call.bytes_.data(),  call.halves_.data(), call.columns_.data(), call.steps_.data(),
+                call.units_.data(), call.scores_.data(), call.piece_count_,   call.store_.centroid_rows()} {}
+
+  const DeviceArray<Piece> pieces;
+  const DeviceArray<uint64_t> first_tiles, tile_sums;
+  const Work work;
+  const Queries queries;
+};
+
+void DeviceQueries::score_fast(const Plan& plan, float* partial) const {
+  const Launch arrays(*this, plan);
+  const unsigned blocks = blocks_a_piece(4, plan.pieces.size(), plan.most_tiles, kFastWarps);
+  const auto run = [&]<int kBlocks>() {
+    launch<maxsim_fast<kBlocks>>(store_.stream, blocks * piece_count_, kFastThreads,
+                                 fast_shared_bytes(store_.shape, FastShape<kBlocks>::kQueryInRegisters), arrays.work,
+                                 arrays.queries, store_.level_words.data(), store_.shape.blocks, partial);
+  };
+  switch (store_.shape.blocks) {
+    case 1: run.operator()<1>(); break;
+    case 2: run.operator()<2>(); break;
+    case 3: run.operator()<3>(); break;
+    case 4: run.operator()<4>(); break;
+    default: run.operator()<0>();
+  }
+  synchronise(store_.stream);  // before the arrays go
+}
+
+void DeviceQueries::score_exact(const Plan& plan, float* partial) const {
+  const Launch arrays(*this, plan);
+  launch<maxsim_exact>(store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes,
+                       arrays.work, arrays.queries,
+                       Decoding{store_.centroids.data(), store_.levels.data(), static_cast<int>(store_.codec.dim),
+                                store_.shape.bits, store_.shape.blocks, store_.codec.norm_scale},
+                       partial);
+  synchronise(store_.stream);
+}
+
+// In steps of a query token, per query token; see prepare_queries.h and maxsim_fast.h for what is rounded:
+//   centroids  rounded to a byte, after a product of fp16 operands
+//   products   every dimension of the query and every level rounded to its integer
+//   fp16       norm * sigma, the product, norm * centroid score, and their sum
+double DeviceQueries::error_bound(int64_t query) const {
+  const int64_t dim = store_.codec.dim;
+  const LevelBytes& levels = store_.level_bytes;
+  const double root = std::sqrt(static_cast<double>(dim)), norm = store_.max_norm, size = norm * store_.max_sigma;
+  double bound = 0.0;
+  for (int64_t begin = query_offsets_[query]; begin < query_offsets_[query + 1]; begin += kColumns) {
+    const int64_t end = std::min<int64_t>(begin + kColumns, query_offsets_[query + 1]);
+    std::vector<double> steps;
+    double ratio = 0.0;
+    for (int64_t token = begin; token < end; ++token) {
+      double square = 0.0, largest = 0.0;
+      for (int64_t d = 0; d < dim; ++d) {
+        const double value = queries_[token * dim + d];
+        square += value * value;
+        largest = std::max(largest, std::fabs(value));
+      }
+      steps.push_back(std::max(std::sqrt(square) * 1.00001, largest) * store_.span / kLargestScore);
+      if (steps.back() > 0.0) ratio = std::max(ratio, largest / kLargestScore / steps.back());
+    }
+    for (int64_t token = begin; token < end; ++token) {
+      const double step = steps[token - begin];
+      if (step == 0.0) continue;
+      double sum = 0.0, rounding = 0.0;  // of |q_d| and of what their integers miss, in steps
+      for (int64_t d = 0; d < dim; ++d) {
+        const double value = std::fabs(queries_[token * dim + d]) / step;
+        sum += value;
+        rounding += std::fabs(value - ratio * std::nearbyint(value / ratio)) + 1e-3 * ratio;
+      }
+      const double products = sum * levels.largest;
+      const double centroid = 0.5 + kLargestScore * (2.0 * kHalfRounding + 0x1p-18) +
+                              kSmallestHalf * root * (kLargestScore / store_.span + store_.span);
+      const double product = sum * levels.error + rounding * (levels.largest + levels.error);
+      const double halves = size * products * 3.0 * kHalfRounding + 2.0 * kSmallestHalf * (products + 1.0) +
+                            kLargestScore * norm * 2.0 * kHalfRounding;
+      bound += step * (norm * centroid + size * product + halves);
+    }
+  }
+  return bound * 1.01 * store_.codec.norm_scale;
+}
+
+}  // namespace jcb::cuda

@@ -1,0 +1,68 @@
+// MaxSim over a store that lies on a GPU. Rules as in jcb_engine/kernels/interface.py; pointers are host memory.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "cuda/device.h"
+#include "cuda/level_bytes.h"
+#include "cuda/plan.h"
+#include "cuda/tile_layout.h"
+#include "cuda/tiles.h"
+#include "jcb/candidates.h"
+#include "jcb/store.h"
+
+namespace jcb::cuda {
+
+// A copy of a store on the current GPU: tiles, centroids, levels.
+class DeviceStore {
+ public:
+  // Throws CorruptIndex, std::invalid_argument (a codec without tiles) and DeviceError.
+  explicit DeviceStore(const StoreView& store, Stream stream = {});
+
+  int64_t documents() const { return static_cast<int64_t>(document_sums.size()) - 1; }
+  uint32_t centroid_rows() const;  // up to a multiple of 16
+
+  const Stream stream;
+  const CodecView codec;  // its pointers are not kept
+  const TileShape shape;
+  const LevelBytes level_bytes;
+  const float span;  // what centroid scores are steps of: at least the longest centroid
+  std::vector<uint64_t> document_sums;
+  float max_sigma = 0.0f, max_norm = 0.0f;
+  DeviceArray<char> tiles;
+  DeviceArray<uint64_t> sums;
+  DeviceArray<uint4> centroid_tiles;
+  DeviceArray<float> centroids, levels;
+  DeviceArray<uint32_t> level_words;
+
+ private:
+  DeviceStore(const StoreView& store, Tiles made, Stream stream);
+};
+
+// Queries of one call, prepared for a store: made once, then scored fast, and exactly for what that found. Points to the
+// store. query_offsets: [query_count + 1], rising from 0; std::invalid_argument on NaN or infinity.
+class DeviceQueries {
+ public:
+  DeviceQueries(const DeviceStore& store, const float* queries, const int64_t* query_offsets, int64_t query_count);
+
+  // scores: as in candidates.h. Throws CorruptIndex on a document that the store does not have.
+  void score(const Candidates& candidates, bool exact, float* scores) const;
+  // Of |fast - exact|, for any document of the store.
+  double error_bound(int64_t query) const;
+
+ private:
+  struct Launch;
+
+  void score_fast(const Plan& plan, float* partial) const;
+  void score_exact(const Plan& plan, float* partial) const;
+
+  const DeviceStore& store_;
+  const std::vector<float> queries_;
+  const std::vector<int64_t> query_offsets_;
+  uint32_t piece_count_ = 0;
+  DeviceArray<uint2> bytes_, halves_;
+  DeviceArray<float> columns_, steps_, units_;
+  DeviceArray<uint8_t> scores_;
+};
+
+}  // namespace jcb::cuda

@@ -1,0 +1,71 @@
+// Tiles: the form in which stored tokens lie on a GPU. Used by host code, which makes them, and by kernels.
+//
+// A tile is 16 tokens of one document, in the order of an MMA's operand: a lane finds its codes beside each other, and
+// each byte that it looks up is where the operand needs it. A document's last tile is filled up with copies of its last
+// token, which cannot change a maximum: nothing is masked. Dimensions go in blocks of 32, the last one filled up too.
+//
+//   codes     `words` 32-bit words a lane: first four of every lane, then the next four, then the rest
+//   8 x 16 B  for g in 0..7: {centroid id, scalars} of token g, then of token g + 8; scalars is the pair (norm, sigma)
+#pragma once
+#include <cstdint>
+
+#include "cuda/machine.h"
+
+namespace jcb::cuda {
+
+constexpr int kWarpLanes = 32;
+constexpr int kTileTokens = 16;
+constexpr int kBlockDimensions = 32;
+constexpr int kCentroidRows = 16;  // of centroids, in an MMA
+constexpr int kScalarBytes = 128;
+
+struct TileShape {
+  int bits, blocks, words;  // bits a code, blocks of 32 dimensions, words a lane
+
+  JCB_ANYWHERE constexpr TileShape(int bits, int blocks)
+      : bits(bits), blocks(blocks), words((bits * blocks * kTileTokens + 31) / 32) {}
+  JCB_ANYWHERE constexpr int code_bytes() const { return words * 4 * kWarpLanes; }
+  JCB_ANYWHERE constexpr int bytes() const { return code_bytes() + kScalarBytes; }
+  JCB_ANYWHERE constexpr int pieces() const { return bytes() / 16; }  // of 16 bytes
+  // Where a word of a lane lies in the tile, in bytes.
+  JCB_ANYWHERE constexpr int place_of(int word, int lane) const {
+    const int whole = words / 4 * 4;
+    return word < whole ? (word / 4 * kWarpLanes + lane) * 16 + word % 4 * 4
+                        : (whole * kWarpLanes + lane * (words - whole) + word - whole) * 4;
+  }
+};
+
+// Where the code of a dimension of a tile's token lies: bits shift .. shift + bits - 1 of a lane's word.
+struct CodePlace {
+  int lane, word, shift;
+};
+
+// At 2 bits a word is a block. A lane 4g + t holds the dimensions 4t + j and 16 + 4t + j of tokens g and g + 8, j = 0..3:
+// nibble j of token g and nibble 4 + j of token g + 8 have the first in the low half, the second in the high half.
+// So `word & 0x33333333` and `word >> 2 & 0x33333333` are selectors of permute_bytes for four look-ups each.
+JCB_ANYWHERE constexpr CodePlace place_of_2bit_code(int token, int dimension) {
+  const int within = dimension % kBlockDimensions;
+  return {token % 8 * 4 + within / 4 % 4, dimension / kBlockDimensions,
+          4 * (within % 4 + token / 8 * 4) + 2 * (within / 16)};
+}
+
+// All words of a lane at once, in loads as wide as they can be.
+template <int kWords>
+JCB_DEVICE void load_words(const char* tile, int lane, uint32_t (&words)[kWords]) {
+  constexpr int kWhole = kWords / 4 * 4, kRest = kWords - kWhole;
+#pragma unroll
+  for (int w = 0; w < kWhole; w += 4) {
+    const uint4 four = *reinterpret_cast<const uint4*>(tile + (w / 4 * kWarpLanes + lane) * 16);
+    words[w] = four.x, words[w + 1] = four.y, words[w + 2] = four.z, words[w + 3] = four.w;
+  }
+  const char* const rest = tile + (kWhole * kWarpLanes + lane * kRest) * 4;
+  if constexpr (kRest == 2) {
+    const uint2 two = *reinterpret_cast<const uint2*>(rest);
+    words[kWhole] = two.x, words[kWhole + 1] = two.y;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kRest; ++i) words[kWhole + i] = *reinterpret_cast<const uint32_t*>(rest + 4 * i);
+  }
+}
+
+}  // namespace jcb::cuda

@@ -1,0 +1,302 @@
+// The CUDA MaxSim kernels, run on the CPU by the emulation, with the host code that launches them: against MaxSim in double
+// precision, over ragged, empty and hostile input, and several orders of threads.
+#include "cuda/maxsim.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "tests/check.h"
+#include "tests/corpus.h"
+
+namespace jcb::tests {
+namespace {
+
+StoreView store_of(const Corpus& corpus) {
+  StoreView store;
+  store.codec = corpus.codec();
+  store.segments = {corpus.segment()};
+  store.segment_starts = {0, store.segments[0].documents};
+  return store;
+}
+
+std::vector<float> scored(const cuda::DeviceQueries& queries, const Candidates& candidates, size_t count, bool exact) {
+  std::vector<float> scores(count, NAN);
+  queries.score(candidates, exact, scores.data());
+  return scores;
+}
+
+cuda::DeviceQueries prepared(const cuda::DeviceStore& store, const Queries& queries) {
+  return {store, queries.vectors.data(), queries.offsets.data(), static_cast<int64_t>(queries.offsets.size()) - 1};
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// Every score of `documents` for every query, as a scan gives them.
+void check_scores(const char* what, const Corpus& corpus, const Queries& queries, const std::vector<float>& scores,
+                  const cuda::DeviceQueries& call, bool exact) {
+  const size_t documents = corpus.all_documents.size();
+  for (size_t query = 0; query + 1 < queries.offsets.size(); ++query) {
+    const double tokens = static_cast<double>(queries.offsets[query + 1] - queries.offsets[query]);
+    const double allowed = exact ? 2e-5 * (1.0 + tokens) * corpus.options.norm : call.error_bound(query);
+    for (size_t document = 0; document < documents; ++document) {
+      const double expected = reference_score(corpus, queries, query, document);
+      const float score = scores[query * documents + document];
+      const bool right = std::isinf(expected) ? score == -INFINITY : std::fabs(score - expected) <= allowed;
+      JCB_CHECK(right, "%s, %s, dim %ld, query %zu of %g tokens, document %zu: %.9g, expected %.9g within %.3g", what,
+                exact ? "exact" : "fast", static_cast<long>(corpus.options.dim), query, tokens, document, score, expected,
+                allowed);
+    }
+  }
+}
+
+// 8 * 16 tokens and some: every warp has documents of its own, and some have none.
+const std::vector<int64_t> kLengths{0, 1, 17, 0, 16, 130, 15, 300, 33, 1, 1, 64, 0};
+
+void check_scan(const char* what, const CorpusOptions& options, const std::vector<int64_t>& query_lengths,
+                float query_norm = 1.0f) {
+  const Corpus corpus(options);
+  const Queries queries(corpus, query_lengths, 7, query_norm);
+  const cuda::DeviceStore store(store_of(corpus));
+  const cuda::DeviceQueries call = prepared(store, queries);
+  const int64_t start = 0, end = static_cast<int64_t>(options.document_lengths.size());
+  Candidates all;
+  all.starts = &start;
+  all.ends = &end;
+  all.range_count = 1;
+  for (const bool exact : {false, true}) {
+    check_scores(what, corpus, queries, scored(call, all, query_lengths.size() * end, exact), call, exact);
+  }
+}
+
+void test_every_dimension_is_scored() {
+  for (const int64_t dim : {1, 16, 31, 32, 48, 64, 96, 100, 128, 129, 160, 256, 300}) {
+    CorpusOptions options;
+    options.dim = dim;
+    options.document_lengths = {5, 0, 20, 33};
+    options.seed = static_cast<uint64_t>(dim);
+    check_scan("dimensions", options, {4});
+  }
+}
+
+void test_queries_of_any_length_are_scored() {
+  CorpusOptions options;
+  options.dim = 64;
+  options.document_lengths = {3, 0, 40, 16};
+  check_scan("lengths of queries", options, {1, 0, 7, 31, 32, 33, 64, 100});
+  check_scan("a long query", options, {1024});
+  check_scan("no token at all", options, {0});
+}
+
+void test_ragged_documents_are_scored() {
+  CorpusOptions options;
+  options.document_lengths = kLengths;
+  check_scan("ragged", options, {32});
+  options.wide_ids = true;
+  options.centroid_count = 1000;
+  check_scan("wide ids", options, {32, 5});
+  options.document_lengths = {0, 0, 0};
+  check_scan("only empty documents", options, {32});
+  options.document_lengths = {2000};
+  check_scan("one long document", options, {8});
+}
+
+void test_any_codec_is_scored() {
+  CorpusOptions options;
+  options.document_lengths = {30, 2};
+  options.levels = {-3.0f, 0.1f, 0.5f, 0.7f};
+  check_scan("uneven levels", options, {32});
+  options.levels = {0.0f, 0.0f, 0.0f, 0.0f};
+  check_scan("levels of zero", options, {32});
+  options.levels = {};
+  options.centroid_count = 1;
+  check_scan("one centroid", options, {32});
+  options.centroid_count = 17;
+  options.norm = 40.0f;
+  options.norm_scale = 32.0f;
+  check_scan("norms", options, {32}, 3.0f);
+  options.norm_scale = 1.0f;
+  options.sigma = 3.0f;
+  check_scan("residuals longer than centroids", options, {32}, 1e-3f);
+}
+
+void test_lists_and_ranges_are_scored_in_their_order() {
+  CorpusOptions options;
+  options.dim = 96;
+  options.document_lengths = kLengths;
+  const Corpus corpus(options);
+  const Queries queries(corpus, {32, 0, 40, 3}, 3);
+  const cuda::DeviceStore store(store_of(corpus));
+  const cuda::DeviceQueries call = prepared(store, queries);
+  const std::vector<uint32_t> documents{7, 7, 0, 12, 3, 3, 1, 5, 2};
+  const std::vector<int64_t> offsets{0, 4, 6, 6, 9};
+  Candidates lists;
+  lists.documents = documents.data();
+  lists.list_offsets = offsets.data();
+  const std::vector<int64_t> starts{5, 0, 9}, ends{8, 0, 12};
+  Candidates ranges;
+  ranges.starts = starts.data();
+  ranges.ends = ends.data();
+  ranges.range_count = 3;
+  const std::vector<uint32_t> of_ranges{5, 6, 7, 9, 10, 11};
+  const Candidates none{};
+  for (const bool exact : {false, true}) {
+    const std::vector<float> listed = scored(call, lists, documents.size(), exact);
+    for (size_t query = 0; query < 4; ++query) {
+      const double allowed = exact ? 1e-3 : call.error_bound(query);
+      for (int64_t i = offsets[query]; i < offsets[query + 1]; ++i) {
+        const double expected = reference_score(corpus, queries, query, documents[i]);
+        JCB_CHECK(std::isinf(expected) ? listed[i] == -INFINITY : std::fabs(listed[i] - expected) <= allowed,
+                  "list entry %ld: %.9g, expected %.9g", static_cast<long>(i), listed[i], expected);
+      }
+    }
+    const std::vector<float> ranged = scored(call, ranges, 4 * of_ranges.size(), exact);
+    for (size_t i = 0; i < ranged.size(); ++i) {
+      const size_t query = i / of_ranges.size();
+      const double expected = reference_score(corpus, queries, query, of_ranges[i % of_ranges.size()]);
+      JCB_CHECK(std::fabs(ranged[i] - expected) <= (exact ? 1e-3 : call.error_bound(query)),
+                "range entry %zu: %.9g, expected %.9g", i, ranged[i], expected);
+    }
+    call.score(none, exact, nullptr);  // nothing to score, nowhere to write
+  }
+}
+
+void test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu() {
+  CorpusOptions options;
+  options.document_lengths = kLengths;
+  const Corpus corpus(options);
+  const Queries queries(corpus, {32, 50}, 5);
+  const int64_t start = 0, end = static_cast<int64_t>(kLengths.size());
+  Candidates all;
+  all.starts = &start;
+  all.ends = &end;
+  all.range_count = 1;
+  std::vector<float> first[2];
+  for (const int multiprocessors : {1, 2, 7}) {
+    cuda::emulation::settings.multiprocessors = multiprocessors;
+    for (int repeat = 0; repeat < 2; ++repeat) {  // each launch has a seed of its own
+      const cuda::DeviceStore store(store_of(corpus));
+      const cuda::DeviceQueries call = prepared(store, queries);
+      for (const bool exact : {false, true}) {
+        const std::vector<float> scores = scored(call, all, 2 * kLengths.size(), exact);
+        if (first[exact].empty()) first[exact] = scores;
+        JCB_CHECK(same_bits(scores, first[exact]), "%d multiprocessors, repeat %d, exact %d", multiprocessors, repeat, exact);
+      }
+    }
+  }
+  cuda::emulation::settings.multiprocessors = 2;
+}
+
+void test_several_segments_are_one_store() {
+  CorpusOptions options;
+  options.dim = 32;
+  options.document_lengths = {4, 0, 18};
+  const Corpus corpus(options);
+  StoreView twice = store_of(corpus);
+  twice.segments.push_back(twice.segments[0]);
+  twice.segment_starts.push_back(6);
+  const Queries queries(corpus, {9}, 2);
+  const cuda::DeviceStore store(twice);
+  const cuda::DeviceQueries call = prepared(store, queries);
+  const int64_t start = 0, end = 6;
+  Candidates all;
+  all.starts = &start;
+  all.ends = &end;
+  all.range_count = 1;
+  const std::vector<float> scores = scored(call, all, 6, true);
+  for (int i = 0; i < 3; ++i) JCB_CHECK(scores[i] == scores[i + 3] , "document %d: %g and %g", i, scores[i], scores[i + 3]);
+}
+
+void test_hostile_input_is_refused() {
+  CorpusOptions options;
+  options.dim = 32;
+  options.document_lengths = {4, 2};
+  Corpus corpus(options);
+  const Queries queries(corpus, {3}, 2);
+  const auto made = [&] { cuda::DeviceStore store(store_of(corpus)); };
+  const cuda::DeviceStore store(store_of(corpus));
+  std::vector<float> scores(3);
+  const auto scoring = [&](uint32_t document) {
+    return [&, document] {
+      const int64_t offsets[2] = {0, 1};
+      Candidates lists;
+      lists.documents = &document;
+      lists.list_offsets = offsets;
+      prepared(store, queries).score(lists, false, scores.data());
+    };
+  };
+  JCB_CHECK(throws<CorruptIndex>(scoring(2)), "a document past the last");
+  JCB_CHECK(throws<CorruptIndex>(scoring(0xffffffff)), "the largest number of a document");
+  for (const float bad : {NAN, INFINITY}) {
+    Queries with = queries;
+    with.vectors[40] = bad;
+    JCB_CHECK(throws<std::invalid_argument>([&] { prepared(store, with); }), "a query of %g", bad);
+  }
+  corpus.ids_16[3] = static_cast<uint16_t>(options.centroid_count);
+  JCB_CHECK(throws<CorruptIndex>(made), "a centroid that is not there");
+  corpus.ids_16[3] = 0;
+  for (const int64_t bad : {int64_t{-1}, int64_t{7}, INT64_MAX, INT64_MIN}) {
+    corpus.doc_offsets[1] = bad;
+    JCB_CHECK(throws<CorruptIndex>(made), "an offset of %ld", static_cast<long>(bad));
+  }
+  corpus.doc_offsets[1] = 4;
+  cuda::emulation::settings.memory = 1000;
+  JCB_CHECK(throws<cuda::DeviceError>(made), "too little memory");
+  cuda::emulation::settings.memory = size_t{1} << 34;
+  CodecView eight = corpus.codec();
+  eight.nbits = 8;
+  StoreView wide = store_of(corpus);
+  wide.codec = eight;
+  JCB_CHECK(throws<std::invalid_argument>([&] { cuda::DeviceStore other(wide); }), "a codec without tiles");
+}
+
+void test_scalars_are_cut_down_to_the_largest_of_their_segment() {
+  CorpusOptions options;
+  options.dim = 32;
+  options.document_lengths = {16};
+  Corpus corpus(options);
+  const Queries queries(corpus, {5}, 4);
+  StoreView store = store_of(corpus);
+  const int64_t start = 0, end = 1;
+  Candidates all;
+  all.starts = &start;
+  all.ends = &end;
+  all.range_count = 1;
+  const auto score = [&] {
+    const cuda::DeviceStore there(store);
+    return scored(prepared(there, queries), all, 1, true);
+  };
+  const std::vector<float> before = score();
+  size_t largest = 0;
+  for (size_t t = 1; t < 16; ++t) largest = corpus.norms[t] > corpus.norms[largest] ? t : largest;
+  corpus.norms[largest] = 0x7bff;  // 65504; fp16 bits of positive numbers are ordered as they are
+  JCB_CHECK(same_bits(score(), before), "a norm beyond the largest changed a score");
+}
+
+}  // namespace
+
+int run_all() {
+  test_every_dimension_is_scored();
+  test_queries_of_any_length_are_scored();
+  test_ragged_documents_are_scored();
+  test_any_codec_is_scored();
+  test_lists_and_ranges_are_scored_in_their_order();
+  test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu();
+  test_several_segments_are_one_store();
+  test_hostile_input_is_refused();
+  test_scalars_are_cut_down_to_the_largest_of_their_segment();
+  return report("test_cuda_maxsim");
+}
+
+}  // namespace jcb::tests
+
+// JCB_EMULATION_SEED: where the orders of threads begin, to try others.
+int main() {
+  if (const char* seed = std::getenv("JCB_EMULATION_SEED")) {
+    jcb::cuda::emulation::settings.seed = static_cast<uint32_t>(std::strtoul(seed, nullptr, 10));
+  }
+  return jcb::tests::run_all();
+}
