@@ -3,14 +3,14 @@ csrc/tests/test_cuda_machine.cpp's to show (test_native.py runs it)."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from benchmarks.gpu.compiler import find_nvcc
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "csrc" / "tests" / "machine_operations.cu"
@@ -47,10 +47,7 @@ INSTRUCTIONS = {
 
 
 def nvcc() -> str:
-    for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
-        if home and (Path(home) / "bin" / "nvcc").exists():
-            return str(Path(home) / "bin" / "nvcc")
-    found = shutil.which("nvcc")
+    found = find_nvcc()
     if found is None:
         pytest.skip("nvcc was not found: what it makes of the machine operations is not checked")
     return found

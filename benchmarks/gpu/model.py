@@ -1,0 +1,156 @@
+"""The speed that a kernel's machine code allows, counted without a GPU:
+
+    python -m benchmarks.gpu.model [--architecture sm_90a] [--show NAME]     needs nvcc, and nvdisasm from pip
+
+Every Gtoken/s here is PREDICTED: an upper bound from counts and from what is assumed of the machine, with every latency
+hidden. Nothing of it was run on a GPU. A bound that is below the target rules the kernel out; one above it promises
+nothing before a GPU has been asked (benchmarks/gpu.sh).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, disassemble
+from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop
+from benchmarks.harness import write_result
+
+TILE_TOKENS = 16
+DOCUMENT_TOKENS = 130
+PADDING = 1.06  # whole tiles over tokens at that length
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is assumed of a GPU. l2_bytes: not measured, a figure of the field for random rows."""
+
+    name: str
+    multiprocessors: int = 132
+    gigahertz: float = 1.755
+    memory_bytes: float = 3.0e12
+    l2_bytes: float = 5.5e12
+
+
+MACHINES = (Machine("H100"), Machine("H200", memory_bytes=4.3e12))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that is counted: pattern of its mangled name, and what a tile of 16 tokens costs beside instructions.
+
+    queries: pieces of 32 query tokens that a turn of the main loop serves. tile_bytes: of a token, from memory.
+    gathered_bytes: of a token, from the L2 cache. target: Gtoken/s that issue 6 asks of the predicted bound.
+    """
+
+    name: str
+    pattern: str
+    tile_bytes: float
+    gathered_bytes: float
+    queries: int = 1
+    target: float | None = None
+
+
+KERNELS = (
+    Kernel("fast, 2 bits, 64 dims", r"maxsim_fastILi2E", 24, 32),
+    Kernel("fast, 2 bits, 96 dims", r"maxsim_fastILi3E", 32, 32),
+    Kernel("fast, 2 bits, 128 dims", r"maxsim_fastILi4E", 40, 32, target=70),
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Bounds in Gtoken/s of each limit; `bound` is the lowest of them, `with_documents` that with what documents cost."""
+
+    limits: dict[str, float]
+    bound: float
+    limit: str
+    with_documents: float
+
+
+def predict(kernel: Kernel, machine: Machine, loop: list[str], around: list[str]) -> Prediction:
+    """Bounds of a kernel whose main loop has these instructions a turn, and the loop of documents those."""
+    clocks, of_document = busy_clocks(loop), busy_clocks(around)
+    tiles = DOCUMENT_TOKENS / TILE_TOKENS * PADDING
+
+    def rate(clocks_a_tile: float) -> float:
+        per_clock = machine.multiprocessors * SCHEDULERS * machine.gigahertz
+        return TILE_TOKENS * kernel.queries / clocks_a_tile * per_clock
+
+    memory = {
+        "HBM": machine.memory_bytes / 1e9 / kernel.tile_bytes * kernel.queries,
+        "L2": machine.l2_bytes / 1e9 / (kernel.tile_bytes + kernel.gathered_bytes) * kernel.queries,
+    }
+    limits = {part: rate(busy) for part, busy in clocks.items() if busy} | memory
+    lowest = min(limits, key=lambda part: limits[part])
+    whole = min(rate(busy + of_document[part] / tiles) for part, busy in clocks.items() if busy)
+    return Prediction(limits, limits[lowest], lowest, min(whole, *memory.values()) / PADDING)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--architecture", default="sm_90a")
+    parser.add_argument("--show", metavar="NAME", help="print the main loop of the kernel whose mangled name has this")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "maxsim.cubin"
+        try:
+            resources = compile_cuda(ROOT / "csrc" / "cuda" / "maxsim.cu", cubin, arguments.architecture)
+            code = disassemble(cubin)
+        except RuntimeError as error:
+            sys.exit(str(error))
+    if arguments.show:
+        _show(arguments.show, code)
+        return
+    figures = [_figures(kernel, resources, code) for kernel in KERNELS]
+    settings = {
+        "architecture": arguments.architecture,
+        "nature": "PREDICTED from machine code; nothing was run on a GPU",
+        "machines": [asdict(machine) for machine in MACHINES],
+        "matrix_clocks_of_a_scheduler": MATRIX_CLOCKS,
+        "document_tokens": DOCUMENT_TOKENS,
+    }
+    write_result("gpu-model", settings, {"kernels": figures})
+
+
+def _figures(kernel: Kernel, resources: dict[str, Resources], code: dict[str, list[str]]) -> dict[str, object]:
+    name = next(name for name in code if re.search(kernel.pattern, name))
+    loop = main_loop(code[name])
+    predictions = {machine.name: predict(kernel, machine, loop.lines, loop.around) for machine in MACHINES}
+    own = resources[name]
+    print(f"{kernel.name}: {own.registers} registers, {own.spilled_bytes} bytes spilled")
+    counts = ", ".join(f"{label} {count}" for label, count in loop.counts.most_common())
+    print(f"  16 tokens: {len(loop.lines)} instructions ({counts}); a document: {len(loop.around)}")
+    for machine, prediction in predictions.items():
+        limits = ", ".join(f"{part} {value:.0f}" for part, value in prediction.limits.items())
+        against = f", target {kernel.target:g}" if kernel.target else ""
+        print(
+            f"  {machine}: PREDICTED bound {prediction.bound:.0f} Gtoken/s by {prediction.limit}{against}; "
+            f"with documents of {DOCUMENT_TOKENS} tokens {prediction.with_documents:.0f} ({limits})"
+        )
+    return {
+        "kernel": kernel.name,
+        "target_gtokens_per_second": kernel.target,
+        "registers": own.registers,
+        "spilled_bytes": own.spilled_bytes,
+        "instructions_of_16_tokens": dict(loop.counts),
+        "instructions_of_a_document": len(loop.around),
+        "predicted": {machine: asdict(prediction) for machine, prediction in predictions.items()},
+    }
+
+
+def _show(wanted: str, code: dict[str, list[str]]) -> None:
+    for name, lines in code.items():
+        if wanted in name:
+            loop = main_loop(lines)
+            print("\n".join([name, "-- a tile", *loop.lines, "-- a document", *loop.around]))
+
+
+if __name__ == "__main__":
+    main()

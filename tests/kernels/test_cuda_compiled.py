@@ -1,0 +1,80 @@
+"""What nvcc makes of the CUDA kernels: they compile for every architecture, and take no more registers than they did."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, find_nvcc
+
+SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+# Registers a thread, sm_90a, nvcc 13.0. More than 128 would halve the blocks that a multiprocessor holds.
+REGISTERS = {
+    "add_pieces": 40,
+    "centroid_scores": 86,
+    "maxsim_exact": 100,
+    "maxsim_fast<0>": 91,
+    "maxsim_fast<1>": 70,
+    "maxsim_fast<2>": 80,
+    "maxsim_fast<3>": 90,
+    "maxsim_fast<4>": 100,
+    "prepare_queries": 37,
+}
+MEASURED_BY = "release 13.0"
+
+
+def skip_without_nvcc() -> str:
+    nvcc = find_nvcc()
+    if nvcc is None:
+        pytest.skip("nvcc was not found: whether the CUDA kernels compile is not checked")
+    return nvcc
+
+
+@cache
+def resources(architecture: str) -> dict[str, Resources]:
+    """Of every kernel, by a name such as maxsim_fast<4>."""
+    found: dict[str, Resources] = {}
+    output = ROOT / "build" / "cuda-compiled"
+    output.mkdir(parents=True, exist_ok=True)
+    for source in SOURCES:
+        found |= compile_cuda(source, output / f"{source.stem}.{architecture}.cubin", architecture)
+    return {readable(name): own for name, own in found.items()}
+
+
+def readable(mangled: str) -> str:
+    match = re.match(r"_ZN3jcb4cuda\d+([a-z_]+?)(?:ILi(\d+)E)?E", mangled)
+    assert match, mangled
+    return f"{match[1]}<{match[2]}>" if match[2] else match[1]
+
+
+def test_every_kernel_is_known_here() -> None:
+    skip_without_nvcc()
+    assert set(resources("sm_90a")) == set(REGISTERS)
+
+
+@pytest.mark.parametrize("name", REGISTERS)
+def test_no_kernel_spills_or_takes_more_registers_than_before(name: str) -> None:
+    nvcc = skip_without_nvcc()
+    version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+    own = resources("sm_90a")[name]
+    assert own.spilled_bytes == 0
+    assert own.registers <= (REGISTERS[name] if MEASURED_BY in version else 128)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_the_oldest_architecture_gets_ptx(source: Path, tmp_path: Path) -> None:
+    skip_without_nvcc()
+    output = tmp_path / "out.ptx"
+    compile_cuda(source, output, "compute_80", "-ptx")
+    assert ".target sm_80" in output.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_86", "sm_89", "sm_100"])
+def test_no_kernel_spills_on_any_architecture(architecture: str) -> None:
+    skip_without_nvcc()
+    assert {name: own for name, own in resources(architecture).items() if own.spilled_bytes} == {}
