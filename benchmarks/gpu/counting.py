@@ -52,8 +52,10 @@ def is_padding(line: str) -> bool:
     return line.startswith("@!PT")
 
 
-def main_loop(lines: list[str]) -> MainLoop:
+def main_loop(lines: list[str], repeats: int = 1) -> MainLoop:
     """The loop around the matrix instructions. ValueError where there is none.
+
+    repeats: how often every other loop of the one around it turns.
 
     Loops inside it, such as the search for the next document, turn rarely, and are left out. What a branch skips in
     most turns is counted, so that nothing is counted too low.
@@ -73,7 +75,9 @@ def main_loop(lines: list[str]) -> MainLoop:
             if not lines[i].endswith(":") and not any(first <= i <= last for first, last in without)
         ]
 
-    return MainLoop(instructions(best, inside), instructions(around, [best]))
+    beside = [span for span in spans if around[0] < span[0] and span[1] < around[1] and not _touch(span, best)]
+    again = [line for span in beside for line in instructions(span, []) * (repeats - 1)]
+    return MainLoop(instructions(best, inside), instructions(around, [best]) + again)
 
 
 def busy_clocks(lines: list[str]) -> dict[str, float]:
@@ -107,6 +111,10 @@ def _loops(lines: list[str]) -> list[tuple[int, int]]:
         if target and labels.get(target[1], i) < i:
             found.append((labels[target[1]], i))
     return found
+
+
+def _touch(span: tuple[int, int], other: tuple[int, int]) -> bool:
+    return span[0] <= other[1] and other[0] <= span[1]
 
 
 def _matrix_count(lines: list[str], span: tuple[int, int]) -> int:

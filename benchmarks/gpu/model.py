@@ -43,15 +43,19 @@ MACHINES = (Machine("H100"), Machine("H200", memory_bytes=4.3e12))
 class Kernel:
     """A kernel that is counted: pattern of its mangled name, and what a tile of 16 tokens costs beside instructions.
 
-    queries: pieces of 32 query tokens that a turn of the main loop serves. tile_bytes: of a token, from memory.
-    gathered_bytes: of a token, from the L2 cache. target: Gtoken/s that issue 6 asks of the predicted bound.
+    tile_bytes: of a token, from memory. gathered_bytes: of a token, from the L2 cache. sharing: pieces of 32 query tokens
+    that read a token together; each has a warp of its own, so a turn of the main loop is 16 tokens of one piece.
+    turns: of the main loop in one turn of the loop around it, which is a document or a round of the batch kernel.
+    repeats: of another loop in there. target: Gtoken/s, times pieces, that issue 6 asks of the predicted bound.
     """
 
     name: str
     pattern: str
     tile_bytes: float
     gathered_bytes: float
-    queries: int = 1
+    sharing: int = 1
+    turns: float = DOCUMENT_TOKENS / TILE_TOKENS * PADDING
+    repeats: int = 1
     target: float | None = None
 
 
@@ -59,35 +63,34 @@ KERNELS = (
     Kernel("fast, 2 bits, 64 dims", r"maxsim_fastILi2E", 24, 32),
     Kernel("fast, 2 bits, 96 dims", r"maxsim_fastILi3E", 32, 32),
     Kernel("fast, 2 bits, 128 dims", r"maxsim_fastILi4E", 40, 32, target=70),
+    Kernel("batch, 2 bits, 128 dims", r"maxsim_batchILi4E", 40, 256, sharing=8, turns=8, repeats=4, target=70),
 )
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Bounds in Gtoken/s of each limit; `bound` is the lowest of them, `with_documents` that with what documents cost."""
+    """Gtoken/s, times pieces, that each limit allows; `bound` is the lowest, `with_rest` counts padding and the loop around."""
 
     limits: dict[str, float]
     bound: float
     limit: str
-    with_documents: float
+    with_rest: float
 
 
 def predict(kernel: Kernel, machine: Machine, loop: list[str], around: list[str]) -> Prediction:
-    """Bounds of a kernel whose main loop has these instructions a turn, and the loop of documents those."""
-    clocks, of_document = busy_clocks(loop), busy_clocks(around)
-    tiles = DOCUMENT_TOKENS / TILE_TOKENS * PADDING
+    """Bounds of a kernel whose main loop has these instructions a turn, and the loop around it those beside."""
+    clocks, rest = busy_clocks(loop), busy_clocks(around)
 
     def rate(clocks_a_tile: float) -> float:
-        per_clock = machine.multiprocessors * SCHEDULERS * machine.gigahertz
-        return TILE_TOKENS * kernel.queries / clocks_a_tile * per_clock
+        return TILE_TOKENS / clocks_a_tile * machine.multiprocessors * SCHEDULERS * machine.gigahertz
 
     memory = {
-        "HBM": machine.memory_bytes / 1e9 / kernel.tile_bytes * kernel.queries,
-        "L2": machine.l2_bytes / 1e9 / (kernel.tile_bytes + kernel.gathered_bytes) * kernel.queries,
+        "HBM": machine.memory_bytes / 1e9 / kernel.tile_bytes * kernel.sharing,
+        "L2": machine.l2_bytes / 1e9 / (kernel.tile_bytes + kernel.gathered_bytes) * kernel.sharing,
     }
     limits = {part: rate(busy) for part, busy in clocks.items() if busy} | memory
     lowest = min(limits, key=lambda part: limits[part])
-    whole = min(rate(busy + of_document[part] / tiles) for part, busy in clocks.items() if busy)
+    whole = min(rate(busy + rest[part] / kernel.turns) for part, busy in clocks.items() if busy)
     return Prediction(limits, limits[lowest], lowest, min(whole, *memory.values()) / PADDING)
 
 
@@ -121,18 +124,18 @@ def main() -> None:
 
 def _figures(kernel: Kernel, resources: dict[str, Resources], code: dict[str, list[str]]) -> dict[str, object]:
     name = next(name for name in code if re.search(kernel.pattern, name))
-    loop = main_loop(code[name])
+    loop = main_loop(code[name], kernel.repeats)
     predictions = {machine.name: predict(kernel, machine, loop.lines, loop.around) for machine in MACHINES}
     own = resources[name]
     print(f"{kernel.name}: {own.registers} registers, {own.spilled_bytes} bytes spilled")
     counts = ", ".join(f"{label} {count}" for label, count in loop.counts.most_common())
-    print(f"  16 tokens: {len(loop.lines)} instructions ({counts}); a document: {len(loop.around)}")
+    print(f"  16 tokens: {len(loop.lines)} instructions ({counts}); around: {len(loop.around)}")
     for machine, prediction in predictions.items():
         limits = ", ".join(f"{part} {value:.0f}" for part, value in prediction.limits.items())
         against = f", target {kernel.target:g}" if kernel.target else ""
         print(
             f"  {machine}: PREDICTED bound {prediction.bound:.0f} Gtoken/s by {prediction.limit}{against}; "
-            f"with documents of {DOCUMENT_TOKENS} tokens {prediction.with_documents:.0f} ({limits})"
+            f"with padding and the loop around {prediction.with_rest:.0f} ({limits})"
         )
     return {
         "kernel": kernel.name,
@@ -140,7 +143,7 @@ def _figures(kernel: Kernel, resources: dict[str, Resources], code: dict[str, li
         "registers": own.registers,
         "spilled_bytes": own.spilled_bytes,
         "instructions_of_16_tokens": dict(loop.counts),
-        "instructions_of_a_document": len(loop.around),
+        "instructions_around": len(loop.around),
         "predicted": {machine: asdict(prediction) for machine, prediction in predictions.items()},
     }
 

@@ -8,14 +8,17 @@
 
 #include "cuda/kernels/add_pieces.h"
 #include "cuda/kernels/centroid_scores.h"
+#include "cuda/kernels/maxsim_batch.h"
 #include "cuda/kernels/maxsim_exact.h"
 #include "cuda/kernels/maxsim_fast.h"
 #include "cuda/kernels/prepare_queries.h"
 #include "cuda/tiles.h"
+#include "jcb/half.h"
 
 namespace jcb::cuda {
 namespace {
 
+constexpr size_t kFewestBatchPieces = 4;      // from which on decoding once is less work than looking up for each
 constexpr double kHalfRounding = 0x1p-11;    // of a number that is rounded to fp16, relative
 constexpr double kSmallestHalf = 0x1p-25;    // and at least so much
 constexpr double kLargestScore = 127.0;      // of a centroid, in steps
@@ -50,6 +53,17 @@ std::vector<uint32_t> words_of(const LevelBytes& levels) {
   return words;
 }
 
+// The levels in fp16, byte by byte: all high bytes, then all low ones.
+std::vector<uint32_t> halves_of(const CodecView& codec) {
+  std::vector<uint32_t> words(2);
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t half = float_to_half(codec.levels[i]);
+    words[0] |= half >> 8 << (8 * i);
+    words[1] |= (half & 255) << (8 * i);
+  }
+  return words;
+}
+
 CodecView without_pointers(CodecView codec) {
   codec.centroids = codec.cutoffs = codec.levels = nullptr;
   return codec;
@@ -79,9 +93,11 @@ DeviceStore::DeviceStore(const StoreView& store, Tiles made, Stream given)
       tiles(reinterpret_cast<const char*>(made.bytes.data()), made.bytes.size(), stream),
       sums(document_sums, stream),
       centroid_tiles(cuda::centroid_tiles(store.codec, shape.blocks), stream),
+      centroid_halves(cuda::centroid_halves(store.codec, shape.blocks), stream),
       centroids(store.codec.centroids, store.codec.centroid_count * store.codec.dim, stream),
       levels(store.codec.levels, 1ull << store.codec.nbits, stream),
-      level_words(words_of(level_bytes), stream) {}
+      level_words(words_of(level_bytes), stream),
+      level_halves(halves_of(store.codec), stream) {}
 
 uint32_t DeviceStore::centroid_rows() const {
   return static_cast<uint32_t>((codec.centroid_count + kCentroidRows - 1) / kCentroidRows * kCentroidRows);
@@ -125,7 +141,13 @@ void DeviceQueries::score(const Candidates& candidates, bool exact, float* score
   const Plan plan(store_.document_sums, query_offsets_.data(), static_cast<int64_t>(query_offsets_.size()) - 1, candidates);
   if (plan.score_count == 0) return;
   const DeviceArray<float> partial(plan.partial_count);
-  exact ? score_exact(plan, partial.data()) : score_fast(plan, partial.data());
+  if (exact) {
+    score_exact(plan, partial.data());
+  } else if (plan.is_one_range && plan.pieces.size() >= kFewestBatchPieces && store_.shape.blocks <= kMostBatchBlocks) {
+    score_batch(plan, partial.data());
+  } else {
+    score_fast(plan, partial.data());
+  }
   if (!plan.needs_sums) {
     from_device(scores, partial.data(), plan.score_count * sizeof(float), store_.stream);
     return;
@@ -174,6 +196,24 @@ void DeviceQueries::score_fast(const Plan& plan, float* partial) const {
   synchronise(store_.stream);  // before the arrays go
 }
 
+void DeviceQueries::score_batch(const Plan& plan, float* partial) const {
+  const Launch arrays(*this, plan);
+  const unsigned groups = (piece_count_ + kBatchWarps - 1) / kBatchWarps;
+  const unsigned blocks = blocks_a_piece(2, groups, plan.most_tiles, kBatchWarps);
+  const auto run = [&]<int kBlocks>() {
+    launch<maxsim_batch<kBlocks>>(store_.stream, blocks * groups, kBatchThreads, batch_shared_bytes(store_.shape), arrays.work,
+                                  arrays.queries, store_.centroid_halves.data(), store_.level_halves.data(), blocks, partial);
+  };
+  switch (store_.shape.blocks) {
+    case 1: run.operator()<1>(); break;
+    case 2: run.operator()<2>(); break;
+    case 3: run.operator()<3>(); break;
+    case 4: run.operator()<4>(); break;
+    default: throw std::logic_error("no batch kernel has so many dimensions");
+  }
+  synchronise(store_.stream);
+}
+
 void DeviceQueries::score_exact(const Plan& plan, float* partial) const {
   const Launch arrays(*this, plan);
   launch<maxsim_exact>(store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes,
@@ -188,6 +228,8 @@ void DeviceQueries::score_exact(const Plan& plan, float* partial) const {
 //   centroids  rounded to a byte, after a product of fp16 operands
 //   products   every dimension of the query and every level rounded to its integer
 //   fp16       norm * sigma, the product, norm * centroid score, and their sum
+// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level, norm *
+// sigma, and the sum. The larger of the two holds for both.
 double DeviceQueries::error_bound(int64_t query) const {
   const int64_t dim = store_.codec.dim;
   const LevelBytes& levels = store_.level_bytes;
@@ -222,7 +264,10 @@ double DeviceQueries::error_bound(int64_t query) const {
       const double product = sum * levels.error + rounding * (levels.largest + levels.error);
       const double halves = size * products * 3.0 * kHalfRounding + 2.0 * kSmallestHalf * (products + 1.0) +
                             kLargestScore * norm * 2.0 * kHalfRounding;
-      bound += step * (norm * centroid + size * product + halves);
+      const double batch = kLargestScore * norm * 4.0 * kHalfRounding + size * products * 4.0 * kHalfRounding +
+                           kSmallestHalf * (norm * root * (kLargestScore / store_.span + store_.span) + products +
+                                            2.0 * sum * (1.0 + store_.max_sigma) + 2.0 * root);
+      bound += step * std::max(norm * centroid + size * product + halves, batch * 1.01);
     }
   }
   return bound * 1.01 * store_.codec.norm_scale;

@@ -31,9 +31,9 @@ class DeviceStore {
   float max_sigma = 0.0f, max_norm = 0.0f;
   DeviceArray<char> tiles;
   DeviceArray<uint64_t> sums;
-  DeviceArray<uint4> centroid_tiles;
+  DeviceArray<uint4> centroid_tiles, centroid_halves;
   DeviceArray<float> centroids, levels;
-  DeviceArray<uint32_t> level_words;
+  DeviceArray<uint32_t> level_words, level_halves;  // the integers; fp16 by high bytes, then by low ones
 
  private:
   DeviceStore(const StoreView& store, Tiles made, Stream stream);
@@ -54,6 +54,7 @@ class DeviceQueries {
   struct Launch;
 
   void score_fast(const Plan& plan, float* partial) const;
+  void score_batch(const Plan& plan, float* partial) const;
   void score_exact(const Plan& plan, float* partial) const;
 
   const DeviceStore& store_;

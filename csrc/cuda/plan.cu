@@ -91,6 +91,7 @@ Plan::Plan(const std::vector<uint64_t>& document_sums, const int64_t* query_offs
       partial_count += count;
     }
     score_count += count;
+    is_one_range = tile_sums.empty() && !candidates.are_lists();
     most_tiles = std::max(most_tiles, item_sums[first_item + count] - item_sums[first_item]);
   }
 }

@@ -21,7 +21,8 @@ struct Plan {
   uint64_t partial_count = 0, score_count = 0;
   // Of the items; empty where these are documents in the store's order, and Piece::first_item is a document.
   std::vector<uint64_t> first_tiles, tile_sums;
-  uint64_t most_tiles = 0;  // of a piece
+  uint64_t most_tiles = 0;    // of a piece
+  bool is_one_range = false;  // every piece has the same items, and their tiles follow each other
 };
 
 }  // namespace jcb::cuda

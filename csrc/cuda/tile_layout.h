@@ -49,6 +49,10 @@ JCB_ANYWHERE constexpr CodePlace place_of_2bit_code(int token, int dimension) {
           4 * (within % 4 + token / 8 * 4) + 2 * (within / 16)};
 }
 
+// The dimension that column k of operand A (row k of B) of multiply_f16 is, in a step of 16: a lane's four values of a row
+// are then four dimensions side by side, as in a tile.
+JCB_ANYWHERE constexpr int dimension_of_half(int step, int k) { return step * 16 + k % 8 / 2 * 4 + k / 8 * 2 + k % 2; }
+
 // All words of a lane at once, in loads as wide as they can be.
 template <int kWords>
 JCB_DEVICE void load_words(const char* tile, int lane, uint32_t (&words)[kWords]) {

@@ -45,6 +45,17 @@ void put_token(const CodecView& codec, const SegmentView& segment, int64_t token
   std::memcpy(tile + shape.code_bytes() + row % 8 * 16 + row / 8 * 8, pair, sizeof pair);
 }
 
+// Two dimensions of a centroid, zeros where there are none.
+uint32_t centroid_pair(const CodecView& codec, int64_t row, int64_t dimension) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; ++i) {
+    const bool there = row < codec.centroid_count && dimension + i < codec.dim;
+    const float value = there ? codec.centroids[row * codec.dim + dimension + i] : 0.0f;
+    word |= static_cast<uint32_t>(float_to_half(value)) << (16 * i);
+  }
+  return word;
+}
+
 int64_t checked_end(const SegmentView& segment, int64_t document) {
   const int64_t begin = segment.doc_offsets[document], end = segment.doc_offsets[document + 1];
   if (begin < 0 || end < begin || end > segment.tokens) {
@@ -86,27 +97,32 @@ Tiles::Tiles(const StoreView& store) : shape(store.codec.nbits, blocks_of(store.
 std::vector<uint4> centroid_tiles(const CodecView& codec, int blocks) {
   const int steps = blocks * kBlockDimensions / 16;
   const int64_t tiles = (codec.centroid_count + kCentroidRows - 1) / kCentroidRows;
-  const auto pair = [&](int64_t row, int64_t dimension) {
-    uint32_t word = 0;
-    for (int i = 0; i < 2; ++i) {
-      const bool there = row < codec.centroid_count && dimension + i < codec.dim;
-      const float value = there ? codec.centroids[row * codec.dim + dimension + i] : 0.0f;
-      word |= static_cast<uint32_t>(float_to_half(value)) << (16 * i);
-    }
-    return word;
-  };
   std::vector<uint4> operands;
   operands.reserve(static_cast<size_t>(tiles) * steps * kWarpLanes);
   for (int64_t tile = 0; tile < tiles; ++tile) {
     for (int step = 0; step < steps; ++step) {
       for (int lane = 0; lane < kWarpLanes; ++lane) {
-        const int64_t row = tile * kCentroidRows + lane / 4, dimension = step * 16 + lane % 4 * 2;
-        operands.push_back({pair(row, dimension), pair(row + 8, dimension), pair(row, dimension + 8),
-                            pair(row + 8, dimension + 8)});
+        const int64_t row = tile * kCentroidRows + lane / 4;
+        const int first = dimension_of_half(step, lane % 4 * 2), second = dimension_of_half(step, lane % 4 * 2 + 8);
+        operands.push_back({centroid_pair(codec, row, first), centroid_pair(codec, row + 8, first),
+                            centroid_pair(codec, row, second), centroid_pair(codec, row + 8, second)});
       }
     }
   }
   return operands;
+}
+
+std::vector<uint4> centroid_halves(const CodecView& codec, int blocks) {
+  std::vector<uint4> halves;
+  halves.reserve(static_cast<size_t>(codec.centroid_count) * blocks * 4);
+  for (int64_t row = 0; row < codec.centroid_count; ++row) {
+    for (int part = 0; part < blocks * 4; ++part) {
+      const int first = part / 4 * kBlockDimensions + part % 4 * 4;
+      halves.push_back({centroid_pair(codec, row, first), centroid_pair(codec, row, first + 2),
+                        centroid_pair(codec, row, first + 16), centroid_pair(codec, row, first + 18)});
+    }
+  }
+  return halves;
 }
 
 }  // namespace jcb::cuda

@@ -19,7 +19,10 @@ struct Tiles {
   float max_sigma = 0.0f, max_norm = 0.0f;
 };
 
-// Centroids in fp16: [rows / 16][steps of 16 dimensions][lane], rows filled up with zeros.
+// Centroids in fp16 as operand A of multiply_f16: [rows / 16][steps of 16 dimensions][lane], rows filled up with zeros.
 std::vector<uint4> centroid_tiles(const CodecView& codec, int blocks);
+
+// Centroids in fp16 as a lane adds them to its part of a tile: [K][blocks][lane % 4].
+std::vector<uint4> centroid_halves(const CodecView& codec, int blocks);
 
 }  // namespace jcb::cuda

@@ -104,11 +104,27 @@ void test_ragged_documents_are_scored() {
   check_scan("one long document", options, {8});
 }
 
+// Four pieces or more over one range are scored by the batch kernel, eight at a time.
+void test_batches_are_scored() {
+  CorpusOptions options;
+  options.document_lengths = kLengths;
+  check_scan("a batch", options, {32, 5, 0, 31, 32});
+  check_scan("more than a block's warps", options, {40, 300, 7});
+  for (const int64_t dim : {1, 32, 40, 64, 96, 100}) {
+    options.dim = dim;
+    options.document_lengths = {5, 0, 20, 33, 0};
+    check_scan("a batch of other dimensions", options, {3, 3, 32, 1, 2, 70});
+  }
+  options.document_lengths = {0, 0};
+  check_scan("a batch over empty documents", options, {3, 3, 3, 3});
+}
+
 void test_any_codec_is_scored() {
   CorpusOptions options;
   options.document_lengths = {30, 2};
   options.levels = {-3.0f, 0.1f, 0.5f, 0.7f};
   check_scan("uneven levels", options, {32});
+  check_scan("uneven levels in a batch", options, {32, 2, 2, 2});
   options.levels = {0.0f, 0.0f, 0.0f, 0.0f};
   check_scan("levels of zero", options, {32});
   options.levels = {};
@@ -168,13 +184,13 @@ void test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu()
   CorpusOptions options;
   options.document_lengths = kLengths;
   const Corpus corpus(options);
-  const Queries queries(corpus, {32, 50}, 5);
+  const Queries queries(corpus, {32, 50}, 5), batch(corpus, {32, 50, 9, 9}, 6);
   const int64_t start = 0, end = static_cast<int64_t>(kLengths.size());
   Candidates all;
   all.starts = &start;
   all.ends = &end;
   all.range_count = 1;
-  std::vector<float> first[2];
+  std::vector<float> first[2], first_batch;
   for (const int multiprocessors : {1, 2, 7}) {
     cuda::emulation::settings.multiprocessors = multiprocessors;
     for (int repeat = 0; repeat < 2; ++repeat) {  // each launch has a seed of its own
@@ -185,6 +201,9 @@ void test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu()
         if (first[exact].empty()) first[exact] = scores;
         JCB_CHECK(same_bits(scores, first[exact]), "%d multiprocessors, repeat %d, exact %d", multiprocessors, repeat, exact);
       }
+      const std::vector<float> scores = scored(prepared(store, batch), all, 4 * kLengths.size(), false);
+      if (first_batch.empty()) first_batch = scores;
+      JCB_CHECK(same_bits(scores, first_batch), "a batch, %d multiprocessors, repeat %d", multiprocessors, repeat);
     }
   }
   cuda::emulation::settings.multiprocessors = 2;
@@ -282,6 +301,7 @@ int run_all() {
   test_every_dimension_is_scored();
   test_queries_of_any_length_are_scored();
   test_ragged_documents_are_scored();
+  test_batches_are_scored();
   test_any_codec_is_scored();
   test_lists_and_ranges_are_scored_in_their_order();
   test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu();

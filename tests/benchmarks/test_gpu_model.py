@@ -53,6 +53,14 @@ def test_instructions_are_counted_by_what_they_keep_busy() -> None:
     assert clocks["matrix"] == pytest.approx(4 / 0.63)
 
 
+def test_other_loops_around_the_main_one_are_counted_as_often_as_they_turn() -> None:
+    decoding = [".L_x_9:", "PRMT R1, R2, R3, RZ", "@P1 BRA `(.L_x_9)"]
+    main = [".L_x_8:", "HMMA.16816.F32 R4, R8, R12, R4", "@P0 BRA `(.L_x_8)"]
+    loop = main_loop([".L_x_7:", *decoding, *main, "@P2 BRA `(.L_x_7)"], repeats=4)
+    assert sum(line.startswith("PRMT") for line in loop.around) == 4
+    assert len(loop.lines) == 2
+
+
 def test_code_without_products_has_no_main_loop() -> None:
     with pytest.raises(ValueError, match="no loop with matrix instructions"):
         main_loop(["IADD3 R1, R1, 0x1, RZ", "EXIT"])
@@ -66,4 +74,4 @@ def test_the_bound_is_the_lowest_limit() -> None:
     long = predict(Kernel("long", "", tile_bytes=40, gathered_bytes=32), h100, ["FFMA R1, R2, R3, R4"] * 800, [])
     assert long.limit == "issue"
     assert long.bound == pytest.approx(16 / 800 * 132 * 4 * 1.755)
-    assert long.with_documents < long.bound
+    assert long.with_rest < long.bound

@@ -16,6 +16,10 @@ SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 REGISTERS = {
     "add_pieces": 40,
     "centroid_scores": 86,
+    "maxsim_batch<1>": 89,
+    "maxsim_batch<2>": 105,
+    "maxsim_batch<3>": 120,
+    "maxsim_batch<4>": 124,
     "maxsim_exact": 100,
     "maxsim_fast<0>": 91,
     "maxsim_fast<1>": 70,

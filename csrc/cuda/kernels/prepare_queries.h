@@ -86,10 +86,10 @@ JCB_KERNEL(kPrepareThreads, 4) prepare_queries(PrepareQueries given) {
   }
   for (int i = threadIdx.x; i < 2 * byte_operands; i += kPrepareThreads) {
     const int of = i % kWarpLanes, token = token_of_column(i / kWarpLanes % kColumnTiles, of / 4);
-    const int first = i / (kWarpLanes * kColumnTiles) * 16 + of % 4 * 2;
+    const int first = dimension_of_half(i / (kWarpLanes * kColumnTiles), of % 4 * 2);
     given.halves[static_cast<size_t>(blockIdx.x) * 2 * byte_operands + i] = {
         pair_of(value(token, first), value(token, first + 1)),
-        pair_of(value(token, first + 8), value(token, first + 9))};
+        pair_of(value(token, first + 2), value(token, first + 3))};
   }
   const int dimensions = given.blocks * kBlockDimensions;
   for (int d = warp; d < dimensions; d += warps) {

@@ -1,0 +1,192 @@
+// MaxSim for many queries over the same documents: tokens are decoded once for eight pieces of queries.
+//
+// A block's eight warps have a piece each, in registers, and take turns at decoding: in every round each warp decodes one
+// tile into shared memory, as operand A of multiply_f16, and then multiplies the eight tiles of the round before with its
+// own piece. Unlike in maxsim_fast.h, centroids are added before the products: 2 bytes a dimension for all eight pieces
+// instead of 32 bytes a token for each. Sums and maxima are fp32. What limits it is the matrix units.
+#pragma once
+#include "cuda/kernels/work.h"
+#include "cuda/query_layout.h"
+
+namespace jcb::cuda {
+
+constexpr int kBatchWarps = 8, kBatchThreads = kBatchWarps * kWarpLanes;
+constexpr int kMostBatchBlocks = 4;  // of 32 dimensions: a piece is then 64 registers
+
+constexpr size_t batch_shared_bytes(const TileShape& tile) {
+  const size_t decoded = static_cast<size_t>(2 * tile.blocks) * kWarpLanes * sizeof(uint4);
+  return kBatchWarps * (2 * decoded + tile.bytes());
+}
+
+// Levels in fp16 of a block's codes: of each token (row) of the lane eight, as pairs in the order of half operands.
+// table: the high bytes of the levels, and their low bytes.
+JCB_DEVICE void look_up_halves(uint32_t word, const uint2& table, uint32_t (&pairs)[2][4]) {
+  const uint32_t low = word & 0x33333333, high = word >> 2 & 0x33333333;
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t selector = (half ? high : low) >> (16 * row);
+      const uint32_t upper = permute_bytes(table.x, 0, selector), lower = permute_bytes(table.y, 0, selector);
+      pairs[row][2 * half] = permute_bytes(upper, lower, 0x1504);
+      pairs[row][2 * half + 1] = permute_bytes(upper, lower, 0x3726);
+    }
+  }
+}
+
+// norm * (centroid + sigma * level), 2 kBlocks steps of 16 dimensions, into `to` [step][lane].
+// centroids: [K][kBlocks][4]: what lane 4g + t adds to a block.
+template <int kBlocks>
+JCB_DEVICE void decode_tile(const char* tile, const uint4* centroids, const uint2& table, int lane, uint4* to) {
+  constexpr TileShape kTile{2, kBlocks};
+  const uint4 rows = *reinterpret_cast<const uint4*>(tile + kTile.code_bytes() + lane / 4 * 16);
+  const uint4* const centroid[2] = {centroids + static_cast<size_t>(rows.x) * kBlocks * 4 + lane % 4,
+                                    centroids + static_cast<size_t>(rows.z) * kBlocks * 4 + lane % 4};
+  const uint32_t norms[2] = {low_twice(rows.y), low_twice(rows.w)};
+  const uint32_t scales[2] = {pair_multiply(norms[0], high_twice(rows.y)), pair_multiply(norms[1], high_twice(rows.w))};
+  // One by one: the query leaves too few registers for the centroids of all blocks at once.
+#pragma unroll 1
+  for (int block = 0; block < kBlocks; ++block) {
+    uint32_t pairs[2][4];
+    look_up_halves(*reinterpret_cast<const uint32_t*>(tile + kTile.place_of(block, lane)), table, pairs);
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const uint4 own = centroid[row][block * 4];
+      pairs[row][0] = pair_fma(pairs[row][0], scales[row], pair_multiply(own.x, norms[row]));
+      pairs[row][1] = pair_fma(pairs[row][1], scales[row], pair_multiply(own.y, norms[row]));
+      pairs[row][2] = pair_fma(pairs[row][2], scales[row], pair_multiply(own.z, norms[row]));
+      pairs[row][3] = pair_fma(pairs[row][3], scales[row], pair_multiply(own.w, norms[row]));
+    }
+    to[2 * block * kWarpLanes + lane] = {pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]};
+    to[(2 * block + 1) * kWarpLanes + lane] = {pairs[0][2], pairs[1][2], pairs[0][3], pairs[1][3]};
+  }
+}
+
+// One piece's maxima of the document in work, and where its scores go.
+struct BatchScores {
+  float maxima[kColumnTiles][2];  // pair n: the tokens 8t + 2n and 8t + 2n + 1
+
+  JCB_DEVICE void clear() {
+#pragma unroll
+    for (auto& pair : maxima) pair[0] = pair[1] = kMinusInfinity;
+  }
+  JCB_DEVICE void take(const float (&sums)[kColumnTiles][4]) {
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) maxima[n][i] = fmaxf(maxima[n][i], fmaxf(sums[n][i], sums[n][i + 2]));
+    }
+  }
+  // The document's score, for every lane.
+  JCB_DEVICE float score(const float* steps) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float largest = maxima[n][i];
+        for (int bits = 4; bits < kWarpLanes; bits *= 2) largest = fmaxf(largest, shuffle_xor(largest, bits));
+        sum = fmaf(largest, steps[2 * n + i], sum);
+      }
+    }
+    sum += shuffle_xor(sum, 1);
+    return sum + shuffle_xor(sum, 2);
+  }
+};
+
+// Every piece has the same items, and their tiles follow each other. gridDim.x is blocks_a_group times the groups of
+// eight pieces; warps without a piece decode only.
+template <int kBlocks>
+JCB_KERNEL(kBatchThreads, 2) maxsim_batch(Work work, Queries queries, const uint4* __restrict__ centroids,
+                                          const uint32_t* __restrict__ level_halves, uint32_t blocks_a_group,
+                                          float* __restrict__ partial_scores) {
+  constexpr TileShape kTile{2, kBlocks};
+  constexpr int kSteps = 2 * kBlocks, kDecoded = kSteps * kWarpLanes;  // uint4 of a decoded tile
+  const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes;
+  const uint32_t piece_number = blockIdx.x / blocks_a_group * kBatchWarps + warp;
+  const bool has_piece = piece_number < queries.piece_count;
+  const Piece piece = queries.pieces[has_piece ? piece_number : 0];
+  const uint2 table{level_halves[0], level_halves[1]};
+
+  uint2 query[kSteps * kColumnTiles];
+#pragma unroll
+  for (int i = 0; i < kSteps * kColumnTiles; ++i) {
+    query[i] = queries.halves[(static_cast<size_t>(has_piece ? piece_number : 0) * kSteps * kColumnTiles + i) * kWarpLanes + lane];
+  }
+  const Share share = share_of(work, piece, blockIdx.x % blocks_a_group, blocks_a_group);
+  const uint64_t begin = work.tile_sums[share.first];
+  const uint32_t end = static_cast<uint32_t>(work.tile_sums[share.last] - begin);  // tiles count from begin
+  const char* const tiles = work.tiles + begin * kTile.bytes();
+
+  uint4* const decoded = reinterpret_cast<uint4*>(dynamic_shared());
+  char* const raw = dynamic_shared() + 2 * kBatchWarps * kDecoded * sizeof(uint4) + warp * kTile.bytes();
+  const auto fetch = [&](uint32_t tile) {
+    const char* const from = tiles + static_cast<size_t>(tile < end ? tile : 0) * kTile.bytes();
+#pragma unroll
+    for (int i = 0; i < (kTile.pieces() + kWarpLanes - 1) / kWarpLanes; ++i) {
+      const int at = i * kWarpLanes + lane;
+      copy_16_if(tile < end && at < kTile.pieces(), raw + at * 16, from + at * 16);
+    }
+    close_copies();
+  };
+  const auto decode = [&](uint32_t tile, int side) {
+    wait_for_copies<0>();
+    warp_barrier();  // this tile is here for every lane
+    if (tile < end) {
+      decode_tile<kBlocks>(raw, centroids, table, lane, decoded + (side * kBatchWarps + warp) * kDecoded);
+    }
+    warp_barrier();  // and read: the next may come
+  };
+
+  fetch(warp);
+  decode(warp, 0);
+  fetch(kBatchWarps + warp);
+  block_barrier();
+
+  BatchScores scores;
+  scores.clear();
+  uint32_t item = share.first;
+  const float* const steps = queries.steps + static_cast<size_t>(has_piece ? piece_number : 0) * kColumns + lane % 4 * 8;
+  const auto end_of_item = [&] {
+    return item < share.last ? static_cast<uint32_t>(work.tile_sums[item + 1] - begin) : ~uint32_t{0};
+  };
+  const auto finish_until = [&](uint32_t tile) {  // the documents that end at this tile or before
+    while (end_of_item() <= tile) {
+      const bool is_empty = work.tile_sums[item + 1] == work.tile_sums[item];
+      const float score = scores.score(steps);
+      if (has_piece && lane == 0) {
+        partial_scores[piece.output + (item - piece.first_item)] = is_empty ? kMinusInfinity : score;
+      }
+      if (!is_empty) scores.clear();
+      ++item;
+    }
+    return end_of_item();
+  };
+
+  uint32_t stop = finish_until(0);  // the first tile after the document in work
+  int side = 0;
+  for (uint32_t round = 0; round < end; round += kBatchWarps, side ^= 1) {
+    decode(round + kBatchWarps + warp, side ^ 1);
+    fetch(round + 2 * kBatchWarps + warp);
+    const uint32_t last = end - round < kBatchWarps ? end : round + kBatchWarps;
+    const uint4* from = decoded + side * kBatchWarps * kDecoded + lane;
+    for (uint32_t tile = round; has_piece && tile < last; ++tile, from += kDecoded) {
+      if (tile >= stop) stop = finish_until(tile);
+      float sums[kColumnTiles][4] = {};
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
+        const uint4 four = from[step * kWarpLanes];
+        const uint32_t a[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+        for (int n = 0; n < kColumnTiles; ++n) {
+          multiply_f16(sums[n], a, query[step * kColumnTiles + n].x, query[step * kColumnTiles + n].y);
+        }
+      }
+      scores.take(sums);
+    }
+    block_barrier();
+  }
+  finish_until(end);
+}
+
+}  // namespace jcb::cuda
