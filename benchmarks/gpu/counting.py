@@ -11,7 +11,7 @@ SCHEDULERS = 4  # of a multiprocessor; each issues one instruction of a warp a c
 # clocks at the peak that Hopper's wgmma has; mma.sync was published to reach 63 % of it, measured for fp16.
 MATRIX_CLOCKS = 4 / 0.63
 CLASSES = {
-    "matrix": re.compile(r"^(HMMA|IMMA|QMMA)"),
+    "matrix": re.compile(r"^(HMMA|IMMA|QMMA|HGMMA|IGMMA)"),
     "look-up": re.compile(r"^(LOP3|PRMT|SHF)"),
     "fma": re.compile(r"^(FFMA|FADD|FMUL|HFMA2|HMUL2|HADD2)"),
     "conversion": re.compile(r"^(F2FP|I2F|F2F|F2I|I2FP|FRND)"),
@@ -89,7 +89,7 @@ def busy_clocks(lines: list[str]) -> dict[str, float]:
     names = [opcode(line) for line in lines]
     return {
         "issue": len(lines),
-        "matrix": MATRIX_CLOCKS * sum(bool(CLASSES["matrix"].match(name)) for name in names),
+        "matrix": MATRIX_CLOCKS * sum(_matrix_instructions(name) for name in names),
         "half-rate": 2 * sum(bool(_HALF_RATE.match(name)) for name in names),
         "fma": sum(2 if name.startswith("IMAD") else bool(CLASSES["fma"].match(name)) for name in names),
         "memory": SCHEDULERS * sum(_memory_clocks(line) for line in lines),
@@ -119,6 +119,13 @@ def _touch(span: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def _matrix_count(lines: list[str], span: tuple[int, int]) -> int:
     return sum(bool(CLASSES["matrix"].match(opcode(line))) for line in lines[span[0] : span[1] + 1])
+
+
+def _matrix_instructions(name: str) -> float:
+    """How many of 16 by 8 results a warp's part of it is: a warpgroup's 64 by N are 16 by N for each of its warps."""
+    if group := re.match(r"^[HI]GMMA\.64x(\d+)x", name):
+        return int(group[1]) / 8
+    return 1.0 if CLASSES["matrix"].match(name) else 0.0
 
 
 def _memory_clocks(line: str) -> int:

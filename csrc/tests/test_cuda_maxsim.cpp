@@ -2,6 +2,7 @@
 // precision, over ragged, empty and hostile input, and several orders of threads.
 #include "cuda/maxsim.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -35,13 +36,15 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-// Every score of `documents` for every query, as a scan gives them.
+// Every score of `documents` for every query, as a scan gives them. `most` is allowed where it is less than what is proven:
+// a batch is far nearer than its bound, which a single piece shares.
 void check_scores(const char* what, const Corpus& corpus, const Queries& queries, const std::vector<float>& scores,
-                  const cuda::DeviceQueries& call, bool exact) {
+                  const cuda::DeviceQueries& call, bool exact, double most) {
   const size_t documents = corpus.all_documents.size();
   for (size_t query = 0; query + 1 < queries.offsets.size(); ++query) {
     const double tokens = static_cast<double>(queries.offsets[query + 1] - queries.offsets[query]);
-    const double allowed = exact ? 2e-5 * (1.0 + tokens) * corpus.options.norm : call.error_bound(query);
+    const double allowed = exact ? 2e-5 * (1.0 + tokens) * corpus.options.norm
+                                 : std::min(call.error_bound(query), most * (5.0 + tokens));
     for (size_t document = 0; document < documents; ++document) {
       const double expected = reference_score(corpus, queries, query, document);
       const float score = scores[query * documents + document];
@@ -54,10 +57,12 @@ void check_scores(const char* what, const Corpus& corpus, const Queries& queries
 }
 
 // 8 * 16 tokens and some: every warp has documents of its own, and some have none.
+constexpr double kBatchError = 2e-4;  // a query token; fp16 vectors of length 1
+
 const std::vector<int64_t> kLengths{0, 1, 17, 0, 16, 130, 15, 300, 33, 1, 1, 64, 0};
 
 void check_scan(const char* what, const CorpusOptions& options, const std::vector<int64_t>& query_lengths,
-                float query_norm = 1.0f) {
+                float query_norm = 1.0f, double most = INFINITY) {
   const Corpus corpus(options);
   const Queries queries(corpus, query_lengths, 7, query_norm);
   const cuda::DeviceStore store(store_of(corpus));
@@ -68,7 +73,7 @@ void check_scan(const char* what, const CorpusOptions& options, const std::vecto
   all.ends = &end;
   all.range_count = 1;
   for (const bool exact : {false, true}) {
-    check_scores(what, corpus, queries, scored(call, all, query_lengths.size() * end, exact), call, exact);
+    check_scores(what, corpus, queries, scored(call, all, query_lengths.size() * end, exact), call, exact, most);
   }
 }
 
@@ -108,8 +113,8 @@ void test_ragged_documents_are_scored() {
 void test_batches_are_scored() {
   CorpusOptions options;
   options.document_lengths = kLengths;
-  check_scan("a batch", options, {32, 5, 0, 31, 32});
-  check_scan("more than a block's warps", options, {40, 300, 7});
+  check_scan("a batch", options, {32, 5, 0, 31, 32}, 1.0f, kBatchError);
+  check_scan("more than a block's warps", options, {40, 300, 7}, 1.0f, kBatchError);
   for (const int64_t dim : {1, 32, 40, 64, 96, 100}) {
     options.dim = dim;
     options.document_lengths = {5, 0, 20, 33, 0};
@@ -124,7 +129,7 @@ void test_any_codec_is_scored() {
   options.document_lengths = {30, 2};
   options.levels = {-3.0f, 0.1f, 0.5f, 0.7f};
   check_scan("uneven levels", options, {32});
-  check_scan("uneven levels in a batch", options, {32, 2, 2, 2});
+  check_scan("uneven levels in a batch", options, {32, 2, 2, 2}, 1.0f, kBatchError);
   options.levels = {0.0f, 0.0f, 0.0f, 0.0f};
   check_scan("levels of zero", options, {32});
   options.levels = {};
@@ -156,8 +161,7 @@ void test_lists_and_ranges_are_scored_in_their_order() {
   Candidates ranges;
   ranges.starts = starts.data();
   ranges.ends = ends.data();
-  ranges.range_count = 3;
-  const std::vector<uint32_t> of_ranges{5, 6, 7, 9, 10, 11};
+  const std::vector<uint32_t> of_ranges{5, 6, 7, 9, 10, 11}, of_one_range{5, 6, 7};
   const Candidates none{};
   for (const bool exact : {false, true}) {
     const std::vector<float> listed = scored(call, lists, documents.size(), exact);
@@ -169,12 +173,15 @@ void test_lists_and_ranges_are_scored_in_their_order() {
                   "list entry %ld: %.9g, expected %.9g", static_cast<long>(i), listed[i], expected);
       }
     }
-    const std::vector<float> ranged = scored(call, ranges, 4 * of_ranges.size(), exact);
-    for (size_t i = 0; i < ranged.size(); ++i) {
-      const size_t query = i / of_ranges.size();
-      const double expected = reference_score(corpus, queries, query, of_ranges[i % of_ranges.size()]);
-      JCB_CHECK(std::fabs(ranged[i] - expected) <= (exact ? 1e-3 : call.error_bound(query)),
-                "range entry %zu: %.9g, expected %.9g", i, ranged[i], expected);
+    for (const auto& wanted : {of_ranges, of_one_range}) {
+      ranges.range_count = wanted.size() > 3 ? 3 : 1;
+      const std::vector<float> ranged = scored(call, ranges, 4 * wanted.size(), exact);
+      for (size_t i = 0; i < ranged.size(); ++i) {
+        const size_t query = i / wanted.size();
+        const double expected = reference_score(corpus, queries, query, wanted[i % wanted.size()]);
+        JCB_CHECK(std::fabs(ranged[i] - expected) <= (exact ? 1e-3 : call.error_bound(query)),
+                  "%ld ranges, entry %zu: %.9g, expected %.9g", static_cast<long>(ranges.range_count), i, ranged[i], expected);
+      }
     }
     call.score(none, exact, nullptr);  // nothing to score, nowhere to write
   }

@@ -1,0 +1,93 @@
+"""Broken CUDA kernels: csrc/tests/test_cuda_maxsim.cpp has to notice each of them, or it proves little of the real ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KERNELS = "csrc/cuda/kernels/"
+# What is broken: file, what stands there, what stands there instead.
+MUTANTS = {
+    "a tile is used before it has arrived": (
+        KERNELS + "maxsim_fast.h",
+        "wait_for_copies<kStages - 2>()",
+        "wait_for_copies<kStages - 1>()",
+    ),
+    "lanes do not wait for each other's copies": (
+        KERNELS + "maxsim_fast.h",
+        "    warp_barrier();\n    const char* const tile",
+        "    const char* const tile",
+    ),
+    "the ring is filled one tile too far": (KERNELS + "maxsim_fast.h", "i < kStages - 1; ++i", "i < kStages; ++i"),
+    "two columns read one centroid score": (KERNELS + "maxsim_fast.h", "row_scores[row].y, 0x4342", "row_scores[row].y, 0x4340"),
+    "a code is looked up a nibble off": (KERNELS + "maxsim_fast.h", "permute_bytes(levels, 0, high >> 16)", "permute_bytes(levels, 0, high >> 12)"),
+    "rows are not compared across lanes": (KERNELS + "maxsim_fast.h", "for (int bits = 4; bits", "for (int bits = 8; bits"),
+    "a document without tokens has a score": (KERNELS + "maxsim_fast.h", "tiles == 0 ? kMinusInfinity : sum", "sum"),
+    "empty documents at the end are nobody's": (KERNELS + "work.h", "before == warps ? last", "before > warps ? last"),
+    "a block overtakes itself": (KERNELS + "maxsim_batch.h", "      scores.take(sums);\n    }\n    block_barrier();", "      scores.take(sums);\n    }"),
+    "a tile is overwritten while it is decoded": (
+        KERNELS + "maxsim_batch.h",
+        "    warp_barrier();  // and read: the next may come\n",
+        "",
+    ),
+    "a document takes the next one's first tile": (KERNELS + "maxsim_batch.h", "end_of_item() <= tile", "end_of_item() < tile"),
+    "low bytes of levels are lost": (KERNELS + "maxsim_batch.h", "permute_bytes(table.y, 0, selector)", "0u"),
+    "vectors are overwritten while they are multiplied": (
+        KERNELS + "maxsim_exact.h",
+        "      warp_barrier();\n    }\n#pragma unroll\n    for (int token",
+        "    }\n#pragma unroll\n    for (int token",
+    ),
+    "warps do not wait for each other's maxima": (
+        KERNELS + "maxsim_exact.h",
+        "  block_barrier();\n  if (warp != 0) return;",
+        "  if (warp != 0) return;",
+    ),
+    "the query's unit misses the levels'": (
+        KERNELS + "prepare_queries.h",
+        "? given.level_unit / unit",
+        "? 1.0f / unit",
+    ),
+    "pieces are added over each other": (KERNELS + "add_pieces.h", "static_cast<uint64_t>(piece) * sum.count", "piece"),
+    "padding takes the next document's tokens": (
+        "csrc/cuda/tiles.cu",
+        "begin + std::min(row, tokens - 1)",
+        "begin + std::min(row, segment.tokens - 1 - begin)",
+    ),
+}
+SOURCES = (
+    "csrc/cuda/maxsim.cu",
+    "csrc/cuda/plan.cu",
+    "csrc/cuda/tiles.cu",
+    "csrc/cuda/level_bytes.cpp",
+    "csrc/cuda/emulation/threads.cpp",
+    "csrc/tests/corpus.cpp",
+    "csrc/tests/test_cuda_maxsim.cpp",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_kernel_is_noticed(name: str, tmp_path: Path) -> None:
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler here")
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    file, stands, instead = MUTANTS[name]
+    source = (tmp_path / file).read_text()
+    assert source.count(stands) == 1, "the mutant no longer fits the source"
+    (tmp_path / file).write_text(source.replace(stands, instead))
+    program = tmp_path / "test"
+    includes = [f"-I{tmp_path / 'csrc'}", f"-I{tmp_path / 'csrc' / 'include'}"]
+    command = [compiler, "-std=c++20", "-O1", *includes, "-x", "c++", *(str(tmp_path / name) for name in SOURCES)]
+    subprocess.run([*command, "-o", str(program)], check=True)
+    # Under some order of threads: what is a race need not show in the first.
+    for seed in range(5):
+        run = subprocess.run([program], env={**os.environ, "JCB_EMULATION_SEED": str(100 * seed)}, check=False, capture_output=True)
+        if run.returncode != 0:
+            return
+    pytest.fail("five orders of threads did not show it")

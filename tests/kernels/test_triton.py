@@ -1,0 +1,191 @@
+"""The Triton programs, run by Triton's interpreter on the CPU: against the reference kernels, over any store and query."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
+from jcb_engine.kernels import CodecArrays, Lists, Ranges, SegmentArrays
+from jcb_engine.kernels.lookup_assembly import lookup_assembly
+from jcb_engine.kernels.reference import ReferenceBackend
+from tests.kernels.cpu_backends import queries_of, whole
+from tests.kernels.stores import random_store
+
+# Read when the programs are defined: before triton is imported.
+os.environ["TRITON_INTERPRET"] = "1"
+pytest.importorskip("triton", reason="triton is not installed: pip install '.[dev]'")
+from jcb_engine.kernels.triton_gpu import TritonScorer  # noqa: E402
+
+pytestmark = pytest.mark.triton
+REFERENCE = ReferenceBackend()
+
+
+def check(
+    codec: CodecArrays,
+    segments: list[SegmentArrays],
+    queries: np.ndarray,
+    offsets: np.ndarray,
+    candidates: Lists | Ranges | None = None,
+) -> None:
+    """Exact scores are the reference's, fast ones within the bound that is said of them."""
+    scorer = TritonScorer("cpu")
+    store = scorer.prepare(codec, segments)
+    wanted = candidates or whole(store.documents)
+    expected = REFERENCE.maxsim_quantized(REFERENCE.prepare(codec, segments), queries, offsets, wanted)
+    exact = scorer.maxsim_quantized(store, queries, offsets, wanted, "exact")
+    assert exact.dtype == np.float32 and exact.shape == expected.shape
+    np.testing.assert_allclose(exact, expected, rtol=2e-5, atol=2e-5)
+    fast = scorer.maxsim_quantized(store, queries, offsets, wanted)
+    bounds = scorer.score_error_bound(store, queries, offsets)
+    if isinstance(wanted, Lists):
+        bounds = np.repeat(bounds, np.diff(wanted.list_offsets))
+    else:
+        bounds = bounds[:, None]
+    empty = np.isneginf(expected)
+    assert (np.isneginf(fast) == empty).all()
+    errors = np.where(empty, 0, np.abs(np.where(empty, 0, fast) - np.where(empty, 0, expected)))
+    assert (errors <= bounds + 1e-6).all()
+
+
+@pytest.mark.parametrize("dim", [1, 16, 48, 100, 128, 300])
+def test_codes_of_2_bits_are_scored_at_any_dimension(dim: int) -> None:
+    codec, segments, _, _ = random_store(dim=dim, nbits=2, segment_documents=(6,), seed=dim)
+    check(codec, segments, *queries_of((5,), dim))
+
+
+def test_the_bound_of_fast_scores_is_a_small_part_of_a_score() -> None:
+    codec, segments, _, _ = random_store(dim=128, nbits=2, segment_documents=(2,))
+    queries, offsets = queries_of((32,), 128)
+    scorer = TritonScorer("cpu")
+    assert 0 < scorer.score_error_bound(scorer.prepare(codec, segments), queries, offsets)[0] < 0.01 * 32
+
+
+@pytest.mark.parametrize("nbits", [1, 4, 8])
+@pytest.mark.parametrize("dim", [16, 100])
+def test_other_widths_of_codes_are_scored(nbits: int, dim: int) -> None:
+    codec, segments, _, _ = random_store(dim=dim, nbits=nbits, segment_documents=(5,), seed=nbits)
+    check(codec, segments, *queries_of((4, 33), dim))
+
+
+def test_queries_of_any_length_are_scored() -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(4,))
+    check(codec, segments, *queries_of((1, 0, 31, 32, 33, 70), 32))
+    check(codec, segments, *queries_of((0,), 32))
+
+
+def test_documents_of_any_length_in_several_segments_are_scored() -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(5, 0, 3), longest=300, wide_ids=True)
+    check(codec, segments, *queries_of((3,), 32))
+    nothing = [s for s in random_store(dim=32, nbits=2, segment_documents=(0,))[1]]
+    check(codec, nothing, *queries_of((3,), 32))
+
+
+def test_lists_and_ranges_are_scored_in_their_order() -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(7, 4))
+    queries, offsets = queries_of((5, 0, 40), 32)
+    lists = Lists(np.array([9, 9, 0, 3, 10], np.uint32), np.array([0, 3, 3, 5], np.int64))
+    check(codec, segments, queries, offsets, lists)
+    check(codec, segments, queries, offsets, Ranges(np.array([8, 0], np.int64), np.array([11, 2], np.int64)))
+    check(codec, segments, queries, offsets, Ranges(np.zeros(0, np.int64), np.zeros(0, np.int64)))
+
+
+def test_sizes_of_vectors_and_uneven_levels_are_kept() -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(6,), norm_scale=64.0)
+    queries, offsets = queries_of((5, 2), 32)
+    check(codec, segments, queries * np.float32(1000), offsets)
+    check(codec, segments, queries * np.float32(1e-6), offsets)
+    check(codec, segments, queries * np.float32(0), offsets)
+    check(replace(codec, levels=np.array([-3, 0.1, 0.5, 0.7], np.float32)), segments, queries, offsets)
+
+
+def test_damaged_and_wrong_input_is_refused() -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(6,))
+    queries, offsets = queries_of((3,), 32)
+    scorer = TritonScorer("cpu")
+    store = scorer.prepare(codec, segments)
+    for document in (6, 2**32 - 1):
+        beyond = Lists(np.array([document], np.uint32), np.array([0, 1], np.int64))
+        with pytest.raises(CorruptIndexError, match=f"document {document} is not in the store, which has 6"):
+            scorer.maxsim_quantized(store, queries, offsets, beyond)
+    for bad in (np.nan, np.inf):
+        damaged = queries.copy()
+        damaged[1, 4] = bad
+        with pytest.raises(InputError, match="NaN or infinity"):
+            scorer.maxsim_quantized(store, damaged, offsets, whole(6))
+    ids = segments[0].centroid_ids.copy()
+    ids[2] = 16
+    with pytest.raises(CorruptIndexError, match="a token names centroid 16; there are 16"):
+        scorer.prepare(codec, [replace(segments[0], centroid_ids=ids)])
+    doc_offsets = segments[0].doc_offsets.copy()
+    doc_offsets[2] = -5
+    with pytest.raises(CorruptIndexError, match="documents must divide the segment's"):
+        scorer.prepare(codec, [replace(segments[0], doc_offsets=doc_offsets)])
+    raw = random_store(dim=32, nbits=16, segment_documents=(2,))
+    with pytest.raises(InputError, match="this codec has 16"):
+        scorer.prepare(raw[0], raw[1])
+
+
+def test_scalars_beyond_the_largest_of_their_segment_are_cut_down() -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(6,))
+    queries, offsets = queries_of((3,), 32)
+    scorer = TritonScorer("cpu")
+    norms = segments[0].norms.copy()
+    place = int(norms.argmax())
+    norms[place] = np.inf
+    before = scorer.maxsim_quantized(scorer.prepare(codec, segments), queries, offsets, whole(6))
+    after = scorer.maxsim_quantized(scorer.prepare(codec, [replace(segments[0], norms=norms)]), queries, offsets, whole(6))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(BackendUnavailableError, match="no GPU can be used"):
+        TritonScorer()
+
+
+# -- the look-up in machine operations, which the interpreter does not run ----------------------------------------------
+def run_assembly(program: str, word: int) -> list[int]:
+    """The eight output registers for one input register, by what the PTX ISA says of and, shr, mov and prmt."""
+    registers = {"$8": word}
+
+    def value(name: str) -> int:
+        return registers[name] if name in registers else int(name, 0)
+
+    for line in re.split(r";\s*", re.sub(r"[{}]|\.reg[^;]*;", "", program)):
+        if not line.strip():
+            continue
+        operation, target, *sources = re.split(r",?\s+", line.strip())
+        values = [value(source) for source in sources]
+        if operation == "prmt.b32":
+            low, high, selector = values
+            nibbles = [selector >> 4 * i & 15 for i in range(4)]
+            assert max(nibbles) < 8, "bit 3 of a nibble asks for the sign"
+            table = (high << 32 | low).to_bytes(8, "little")
+            registers[target] = int.from_bytes(bytes(table[nibble] for nibble in nibbles), "little")
+        elif operation == "and.b32":
+            registers[target] = values[0] & values[1]
+        elif operation == "shr.b32":
+            registers[target] = values[0] >> values[1]
+        else:
+            assert operation == "mov.b32"
+            registers[target] = values[0]
+    return [registers[f"${i}"] for i in range(8)]
+
+
+@pytest.mark.parametrize("levels", [(-1.5104, -0.4528, 0.4528, 1.5104), (-3.0, 0.1, 0.5, 0.7)])
+def test_the_assembly_looks_up_the_level_of_every_code(levels: tuple[float, ...]) -> None:
+    table = np.array(levels, np.float32)
+    program = lookup_assembly(table)
+    for packed in np.random.default_rng(7).integers(256, size=(500, 4)).astype(np.uint8):
+        registers = np.array(run_assembly(program, int(packed.view(np.uint32)[0])), np.uint32)
+        planes = registers.view(np.float16).reshape(4, 4)
+        for plane in range(4):
+            np.testing.assert_array_equal(planes[plane], table.astype(np.float16)[packed >> 2 * plane & 3])
