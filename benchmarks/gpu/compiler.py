@@ -79,11 +79,15 @@ def _resources(output: str) -> dict[str, Resources]:
 
 def disassemble(cubin: Path) -> dict[str, list[str]]:
     """Mangled name -> lines of machine code: an instruction with its predicate, or a label with its colon."""
+    return parse_disassembly(run_nvdisasm(cubin))
+
+
+def run_nvdisasm(cubin: Path) -> str:
+    """What `nvdisasm -c` prints of it. RuntimeError where there is no nvdisasm."""
     nvdisasm = find_nvdisasm()
     if nvdisasm is None:
         raise RuntimeError("nvdisasm was not found: pip install nvidia-cuda-nvdisasm")
-    text = subprocess.run([nvdisasm, "-c", str(cubin)], capture_output=True, text=True, check=True).stdout
-    return parse_disassembly(text)
+    return subprocess.run([nvdisasm, "-c", str(cubin)], capture_output=True, text=True, check=True).stdout
 
 
 def parse_disassembly(text: str) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, disassemble
 from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop
+from benchmarks.gpu.triton_programs import compile_program, machine_code, programs, registers_of, spills_in
 from benchmarks.harness import write_result
 
 TILE_TOKENS = 16
@@ -41,12 +42,13 @@ MACHINES = (Machine("H100"), Machine("H200", memory_bytes=4.3e12))
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that is counted: pattern of its mangled name, and what a tile of 16 tokens costs beside instructions.
+    """A kernel that is counted, and what a token costs beside instructions.
 
-    tile_bytes: of a token, from memory. gathered_bytes: of a token, from the L2 cache. sharing: pieces of 32 query tokens
-    that read a token together; each has a warp of its own, so a turn of the main loop is 16 tokens of one piece.
-    turns: of the main loop in one turn of the loop around it, which is a document or a round of the batch kernel.
-    repeats: of another loop in there. target: Gtoken/s, times pieces, that issue 6 asks of the predicted bound.
+    pattern: of its mangled name, or a Triton program's name. tile_bytes: of a token, from memory. gathered_bytes: of a
+    token, from the L2 cache. sharing: pieces of 32 query tokens that read a token together; each has a warp of its own,
+    so a turn of the main loop is for one piece. turns: of the main loop in one turn of the loop around it, which is a
+    document or a round of the batch kernel. repeats: of another loop in there. turn_tokens: of a warp, in a turn of the
+    main loop. target: Gtoken/s, times pieces, that issue 6 asks of the predicted bound.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Kernel:
     sharing: int = 1
     turns: float = DOCUMENT_TOKENS / TILE_TOKENS * PADDING
     repeats: int = 1
+    turn_tokens: int = TILE_TOKENS
     target: float | None = None
 
 
@@ -65,11 +68,15 @@ KERNELS = (
     Kernel("fast, 2 bits, 128 dims", r"maxsim_fastILi4E", 40, 32, target=70),
     Kernel("batch, 2 bits, 128 dims", r"maxsim_batchILi4E", 40, 256, sharing=8, turns=8, repeats=4, target=70),
 )
+# 128 tokens and 4 warps a turn. Ids and scalars lie apart from the codes, rows of centroid scores are fp16.
+TRITON = Kernel(
+    "Triton, 2 bits, 128 dims", "fast, 2 bits, 128 dims", 40, 64, turns=DOCUMENT_TOKENS / 128, turn_tokens=32, target=30
+)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Gtoken/s, times pieces, that each limit allows; `bound` is the lowest, `with_rest` counts padding and the loop around."""
+    """Gtoken/s, times pieces, that each limit allows: the lowest of them, and that with padding and the loop around."""
 
     limits: dict[str, float]
     bound: float
@@ -81,8 +88,8 @@ def predict(kernel: Kernel, machine: Machine, loop: list[str], around: list[str]
     """Bounds of a kernel whose main loop has these instructions a turn, and the loop around it those beside."""
     clocks, rest = busy_clocks(loop), busy_clocks(around)
 
-    def rate(clocks_a_tile: float) -> float:
-        return TILE_TOKENS / clocks_a_tile * machine.multiprocessors * SCHEDULERS * machine.gigahertz
+    def rate(clocks_a_turn: float) -> float:
+        return kernel.turn_tokens / clocks_a_turn * machine.multiprocessors * SCHEDULERS * machine.gigahertz
 
     memory = {
         "HBM": machine.memory_bytes / 1e9 / kernel.tile_bytes * kernel.sharing,
@@ -111,7 +118,11 @@ def main() -> None:
     if arguments.show:
         _show(arguments.show, code)
         return
-    figures = [_figures(kernel, resources, code) for kernel in KERNELS]
+    figures = []
+    for kernel in KERNELS:
+        name = next(name for name in code if re.search(kernel.pattern, name))
+        figures.append(_figures(kernel, resources[name], code[name]))
+    figures.append(_triton_figures())
     settings = {
         "architecture": arguments.architecture,
         "nature": "PREDICTED from machine code; nothing was run on a GPU",
@@ -122,14 +133,20 @@ def main() -> None:
     write_result("gpu-model", settings, {"kernels": figures})
 
 
-def _figures(kernel: Kernel, resources: dict[str, Resources], code: dict[str, list[str]]) -> dict[str, object]:
-    name = next(name for name in code if re.search(kernel.pattern, name))
-    loop = main_loop(code[name], kernel.repeats)
+def _triton_figures() -> dict[str, object]:
+    program = next(program for program in programs() if program.name == TRITON.pattern)
+    with tempfile.TemporaryDirectory() as folder:
+        cubin, _ = compile_program(program, 90)
+        lines = machine_code(cubin, Path(folder))
+    return _figures(TRITON, Resources(registers_of(cubin), 4 * spills_in(lines)), lines)
+
+
+def _figures(kernel: Kernel, own: Resources, lines: list[str]) -> dict[str, object]:
+    loop = main_loop(lines, kernel.repeats)
     predictions = {machine.name: predict(kernel, machine, loop.lines, loop.around) for machine in MACHINES}
-    own = resources[name]
     print(f"{kernel.name}: {own.registers} registers, {own.spilled_bytes} bytes spilled")
     counts = ", ".join(f"{label} {count}" for label, count in loop.counts.most_common())
-    print(f"  16 tokens: {len(loop.lines)} instructions ({counts}); around: {len(loop.around)}")
+    print(f"  {kernel.turn_tokens} tokens: {len(loop.lines)} instructions ({counts}); around: {len(loop.around)}")
     for machine, prediction in predictions.items():
         limits = ", ".join(f"{part} {value:.0f}" for part, value in prediction.limits.items())
         against = f", target {kernel.target:g}" if kernel.target else ""
@@ -142,7 +159,8 @@ def _figures(kernel: Kernel, resources: dict[str, Resources], code: dict[str, li
         "target_gtokens_per_second": kernel.target,
         "registers": own.registers,
         "spilled_bytes": own.spilled_bytes,
-        "instructions_of_16_tokens": dict(loop.counts),
+        "tokens_of_a_turn": kernel.turn_tokens,
+        "instructions_of_a_turn": dict(loop.counts),
         "instructions_around": len(loop.around),
         "predicted": {machine: asdict(prediction) for machine, prediction in predictions.items()},
     }

@@ -1,4 +1,4 @@
-"""Codes of 2 bits to fp16 levels in PTX, for Triton: four codes a look-up, where Triton's own operations take one each."""
+"""Codes of 2 bits to fp16 levels in PTX, for Triton: four codes a look-up, where Triton itself takes one at a time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ prmt.b32 ${odd}, upper, lower, 0x3715;"""
 def lookup_assembly(levels: Float32Array) -> str:
     """For four levels [4]: four bytes in $8 -> eight registers, two of fp16 values of each byte for each plane.
 
-    Plane p has bits 2p and 2p + 1 of each byte, and its values in $2p and $2p + 1. As nibbles the even planes of two bytes
-    are the selectors of one look-up (`low`), the odd planes of another; levels lie byte by byte, since prmt gives bytes.
+    Plane p has bits 2p and 2p + 1 of each byte, and its values in $2p and $2p + 1. As nibbles the even planes of two
+    bytes are the selectors of one look-up (`low`), the odd ones of another; levels lie byte by byte, as prmt has them.
     """
     halves = levels.astype("<f2").view("<u2")
     upper = sum(int(half >> 8) << (8 * i) for i, half in enumerate(halves))

@@ -1,10 +1,11 @@
-"""MaxSim over a store on a GPU, by Triton: checks what it is given, keeps the store's arrays there, launches the programs.
+"""MaxSim over a store on a GPU, by Triton: checks what it is given, keeps the arrays there, launches the programs.
 
 Needs torch and triton, and no CUDA compiler. Importing this module raises BackendUnavailableError where one is missing.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
 try:
     import torch
+    from triton.runtime import JITFunction
 
     from jcb_engine.kernels import triton_kernels
     from jcb_engine.kernels.triton_kernels import PIECE
@@ -38,7 +40,8 @@ _HALF_ROUNDING = 2.0**-11  # of a number that is rounded to fp16, relative
 _SMALLEST_HALF = 2.0**-25  # and at least so much
 _FLOAT_SUMS = 2.0**-18  # of sums in fp32, relative
 _MOST_BYTES_OF_PLANES = 64  # of a row of codes whose planes a program holds at once
-_STEP, _SMALL_STEP = 128, 64  # stored tokens of a step
+_STEP = 128  # stored tokens of a step, where the planes of a row are held at once
+SMALL_STEPS = {1: 64, 2: 64, 4: 64, 8: 32}  # by bits, where they are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class TritonScorer:
         Raises BackendUnavailableError where there is none; device="cpu" is for Triton's interpreter
         (TRITON_INTERPRET=1), which runs the same programs slowly, and raises it otherwise.
         """
-        self._interpreted = not isinstance(triton_kernels.maxsim_any, triton_kernels.triton.JITFunction)
+        self._interpreted = not isinstance(triton_kernels.maxsim_any, JITFunction)
         self._device = torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise BackendUnavailableError("no GPU can be used: torch.cuda.is_available() is False")
@@ -104,7 +107,7 @@ class TritonScorer:
             raise BackendUnavailableError(f"the Triton kernels run on a GPU, not on {device}; name one, such as cuda:0")
 
     def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> TritonStore:
-        """Copy segments to the GPU. Raises InputError on wrong shapes, CorruptIndexError on ids or offsets out of range."""
+        """Copy segments to the GPU. InputError on wrong shapes, CorruptIndexError on ids or offsets out of range."""
         check_codec(codec)
         if codec.nbits not in CODE_WIDTHS:
             raise InputError(f"the Triton kernels read codes of 1, 2, 4 or 8 bits; this codec has {codec.nbits}")
@@ -157,9 +160,7 @@ class TritonScorer:
         found = np.asarray(scores.cpu().numpy() * np.float32(store.codec.norm_scale), dtype=np.float32)
         return found if isinstance(candidates, Lists) else found.reshape(len(query_offsets) - 1, -1)
 
-    def score_error_bound(
-        self, store: TritonStore, queries: Float32Array, query_offsets: Int64Array
-    ) -> Float32Array:
+    def score_error_bound(self, store: TritonStore, queries: Float32Array, query_offsets: Int64Array) -> Float32Array:
         """[queries]: a proven bound of |fast - exact|: query, levels and centroid scores are rounded to fp16."""
         check_array("queries", queries, np.float32, (None, store.codec.dim))
         check_offsets("query_offsets", query_offsets, len(queries))
@@ -171,8 +172,8 @@ class TritonScorer:
         centroids = store.longest * lengths
         rounded = centroids * _HALF_ROUNDING + products * 2 * _HALF_ROUNDING
         small = _SMALLEST_HALF * lengths * (1 + store.max_sigma * (largest + 1) * (store.codec.dim + 1))
-        bounds = store.max_norm * store.codec.norm_scale * (
-            1.01 * rounded + small + _FLOAT_SUMS * (centroids + products)
+        bounds = (
+            store.max_norm * store.codec.norm_scale * (1.01 * rounded + small + _FLOAT_SUMS * (centroids + products))
         )
         total = np.concatenate([[0.0], np.cumsum(bounds)])
         return np.asarray(total[query_offsets[1:]] - total[query_offsets[:-1]], dtype=np.float32)
@@ -196,7 +197,9 @@ class TritonScorer:
     ) -> torch.Tensor:
         """Scores of every piece, piece after piece, in units of norm_scale."""
         rows = [
-            (first, last - first) for query, (first, last) in enumerate(ranges) for _ in range(_pieces_of(pieces, query))
+            (first, last - first)
+            for query, (first, last) in enumerate(ranges)
+            for _ in range(_pieces_of(pieces, query))
         ]
         outputs = np.concatenate([[0], np.cumsum([count for _, count in rows])]).astype(np.int64)
         partial = torch.empty(int(outputs[-1]), dtype=torch.float32, device=self._device)
@@ -236,8 +239,8 @@ class TritonScorer:
             )
         else:
             triton_kernels.maxsim_any[grid](
-                *arguments, code_bytes=bytes_of_row, width=width, chunk=min(width, 32), step=_SMALL_STEP,
-                nbits=store.codec.nbits, num_warps=4,
+                *arguments, code_bytes=bytes_of_row, width=width, chunk=min(width, 32),
+                step=SMALL_STEPS[store.codec.nbits], nbits=store.codec.nbits, num_warps=4,
             )  # fmt: skip
         return partial
 
@@ -261,7 +264,7 @@ def _items(candidates: Candidates, queries: int) -> tuple[Int64Array, list[tuple
     """Documents in the order of their scores, and which of them are each query's."""
     if isinstance(candidates, Lists):
         offsets = candidates.list_offsets.tolist()
-        return candidates.documents.astype(np.int64), list(zip(offsets[:-1], offsets[1:], strict=True))
+        return candidates.documents.astype(np.int64), list(itertools.pairwise(offsets))
     parts = [np.arange(start, end) for start, end in zip(candidates.starts, candidates.ends, strict=True)]
     documents = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
     return documents, [(0, len(documents))] * queries

@@ -1,7 +1,7 @@
 """MaxSim over coded tokens, as Triton programs: what runs on a GPU where no CUDA compiler was at hand.
 
-A program scores one document for one piece of 32 query tokens, TOKENS stored tokens at a time. Codes stay as they lie in
-the index, packed by bytes: a byte holds 8 / nbits dimensions, "plane" p of them in its bits p * nbits and up, and each
+A program scores one document for one piece of 32 query tokens, `step` stored tokens at a time. Codes stay as they lie
+in the index, packed by bytes: a byte holds 8 / nbits dimensions, "plane" p of them in its bits p * nbits and up. Each
 plane is a product of its own, so that nothing is reordered. A last step past the document's end repeats its last token,
 which cannot change a maximum: nothing is masked but what lies past the end of a row of codes.
 
@@ -32,7 +32,7 @@ def _levels_of(code, levels, nbits: tl.constexpr):
 
 @triton.jit
 def _planes_of_2bits(packed, levels, lookup: tl.constexpr):
-    """The four planes [TOKENS, BYTES] in fp16 of codes of 2 bits; by `lookup`, in the machine's own look-ups, if any."""
+    """The four planes [step, width] in fp16 of codes of 2 bits; in the machine's own look-ups where `lookup` is set."""
     if lookup != "":
         a, b, c, d = tl.inline_asm_elementwise(
             lookup,
@@ -71,7 +71,7 @@ def _store_score(partial, pieces, piece, item, best, lengths, column, tokens):
 # Arguments of both. codes [T, code_bytes] uint8; ids [T] int32; norms, sigmas [T] fp16; first_tokens [items] int64 and
 # token_counts [items] int32 of each item's document; pieces [P, 4] int64: first item, items, where scores go, unused;
 # centroid_scores [P, K, 32] fp16; queries [P, planes, width, 32] fp16, a row for each byte of a row of codes;
-# lengths [P, 32] fp32, by which the products of a query token are multiplied; levels [2**nbits] fp16; partial [outputs].
+# lengths [P, 32] fp32, by which the products of a query token are multiplied; levels [2**nbits] fp16; partial [out].
 @triton.jit
 def maxsim_2bits(
     codes,

@@ -1,4 +1,4 @@
-"""What nvcc makes of the CUDA kernels: they compile for every architecture, and take no more registers than they did."""
+"""What nvcc makes of the CUDA kernels: they compile for every architecture, and take no more registers than before."""
 
 from __future__ import annotations
 

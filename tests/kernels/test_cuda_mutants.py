@@ -1,4 +1,4 @@
-"""Broken CUDA kernels: csrc/tests/test_cuda_maxsim.cpp has to notice each of them, or it proves little of the real ones."""
+"""Broken CUDA kernels: csrc/tests/test_cuda_maxsim.cpp has to notice each, or it proves little of the real ones."""
 
 from __future__ import annotations
 
@@ -24,18 +24,38 @@ MUTANTS = {
         "    const char* const tile",
     ),
     "the ring is filled one tile too far": (KERNELS + "maxsim_fast.h", "i < kStages - 1; ++i", "i < kStages; ++i"),
-    "two columns read one centroid score": (KERNELS + "maxsim_fast.h", "row_scores[row].y, 0x4342", "row_scores[row].y, 0x4340"),
-    "a code is looked up a nibble off": (KERNELS + "maxsim_fast.h", "permute_bytes(levels, 0, high >> 16)", "permute_bytes(levels, 0, high >> 12)"),
-    "rows are not compared across lanes": (KERNELS + "maxsim_fast.h", "for (int bits = 4; bits", "for (int bits = 8; bits"),
+    "two columns read one centroid score": (
+        KERNELS + "maxsim_fast.h",
+        "row_scores[row].y, 0x4342",
+        "row_scores[row].y, 0x4340",
+    ),
+    "a code is looked up a nibble off": (
+        KERNELS + "maxsim_fast.h",
+        "permute_bytes(levels, 0, high >> 16)",
+        "permute_bytes(levels, 0, high >> 12)",
+    ),
+    "rows are not compared across lanes": (
+        KERNELS + "maxsim_fast.h",
+        "for (int bits = 4; bits",
+        "for (int bits = 8; bits",
+    ),
     "a document without tokens has a score": (KERNELS + "maxsim_fast.h", "tiles == 0 ? kMinusInfinity : sum", "sum"),
     "empty documents at the end are nobody's": (KERNELS + "work.h", "before == warps ? last", "before > warps ? last"),
-    "a block overtakes itself": (KERNELS + "maxsim_batch.h", "      scores.take(sums);\n    }\n    block_barrier();", "      scores.take(sums);\n    }"),
+    "a block overtakes itself": (
+        KERNELS + "maxsim_batch.h",
+        "      scores.take(sums);\n    }\n    block_barrier();",
+        "      scores.take(sums);\n    }",
+    ),
     "a tile is overwritten while it is decoded": (
         KERNELS + "maxsim_batch.h",
         "    warp_barrier();  // and read: the next may come\n",
         "",
     ),
-    "a document takes the next one's first tile": (KERNELS + "maxsim_batch.h", "end_of_item() <= tile", "end_of_item() < tile"),
+    "a document takes the next one's first tile": (
+        KERNELS + "maxsim_batch.h",
+        "end_of_item() <= tile",
+        "end_of_item() < tile",
+    ),
     "low bytes of levels are lost": (KERNELS + "maxsim_batch.h", "permute_bytes(table.y, 0, selector)", "0u"),
     "vectors are overwritten while they are multiplied": (
         KERNELS + "maxsim_exact.h",
@@ -87,7 +107,9 @@ def test_a_broken_kernel_is_noticed(name: str, tmp_path: Path) -> None:
     subprocess.run([*command, "-o", str(program)], check=True)
     # Under some order of threads: what is a race need not show in the first.
     for seed in range(5):
-        run = subprocess.run([program], env={**os.environ, "JCB_EMULATION_SEED": str(100 * seed)}, check=False, capture_output=True)
+        run = subprocess.run(
+            [program], env={**os.environ, "JCB_EMULATION_SEED": str(100 * seed)}, check=False, capture_output=True
+        )
         if run.returncode != 0:
             return
     pytest.fail("five orders of threads did not show it")

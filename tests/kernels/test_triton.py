@@ -1,4 +1,4 @@
-"""The Triton programs, run by Triton's interpreter on the CPU: against the reference kernels, over any store and query."""
+"""The Triton programs, run by Triton's interpreter on the CPU: against the reference, over any store and query."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.kernels.stores import random_store
 # Read when the programs are defined: before triton is imported.
 os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="triton is not installed: pip install '.[dev]'")
-from jcb_engine.kernels.triton_gpu import TritonScorer  # noqa: E402
+from jcb_engine.kernels.triton_gpu import TritonScorer
 
 pytestmark = pytest.mark.triton
 REFERENCE = ReferenceBackend()
@@ -38,14 +38,13 @@ def check(
     wanted = candidates or whole(store.documents)
     expected = REFERENCE.maxsim_quantized(REFERENCE.prepare(codec, segments), queries, offsets, wanted)
     exact = scorer.maxsim_quantized(store, queries, offsets, wanted, "exact")
-    assert exact.dtype == np.float32 and exact.shape == expected.shape
+    assert exact.dtype == np.float32
+    assert exact.shape == expected.shape
     np.testing.assert_allclose(exact, expected, rtol=2e-5, atol=2e-5)
     fast = scorer.maxsim_quantized(store, queries, offsets, wanted)
     bounds = scorer.score_error_bound(store, queries, offsets)
-    if isinstance(wanted, Lists):
-        bounds = np.repeat(bounds, np.diff(wanted.list_offsets))
-    else:
-        bounds = bounds[:, None]
+    is_listed = isinstance(wanted, Lists)
+    bounds = np.repeat(bounds, np.diff(wanted.list_offsets)) if is_listed else bounds[:, None]
     empty = np.isneginf(expected)
     assert (np.isneginf(fast) == empty).all()
     errors = np.where(empty, 0, np.abs(np.where(empty, 0, fast) - np.where(empty, 0, expected)))
@@ -81,8 +80,7 @@ def test_queries_of_any_length_are_scored() -> None:
 def test_documents_of_any_length_in_several_segments_are_scored() -> None:
     codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(5, 0, 3), longest=300, wide_ids=True)
     check(codec, segments, *queries_of((3,), 32))
-    nothing = [s for s in random_store(dim=32, nbits=2, segment_documents=(0,))[1]]
-    check(codec, nothing, *queries_of((3,), 32))
+    check(codec, random_store(dim=32, nbits=2, segment_documents=(0,))[1], *queries_of((3,), 32))
 
 
 def test_lists_and_ranges_are_scored_in_their_order() -> None:
@@ -138,7 +136,9 @@ def test_scalars_beyond_the_largest_of_their_segment_are_cut_down() -> None:
     place = int(norms.argmax())
     norms[place] = np.inf
     before = scorer.maxsim_quantized(scorer.prepare(codec, segments), queries, offsets, whole(6))
-    after = scorer.maxsim_quantized(scorer.prepare(codec, [replace(segments[0], norms=norms)]), queries, offsets, whole(6))
+    after = scorer.maxsim_quantized(
+        scorer.prepare(codec, [replace(segments[0], norms=norms)]), queries, offsets, whole(6)
+    )
     np.testing.assert_array_equal(before, after)
 
 
@@ -151,7 +151,7 @@ def test_a_device_that_is_not_there_is_an_error() -> None:
         TritonScorer()
 
 
-# -- the look-up in machine operations, which the interpreter does not run ----------------------------------------------
+# -- the look-up in machine operations, which the interpreter does not run ----------------------------------------
 def run_assembly(program: str, word: int) -> list[int]:
     """The eight output registers for one input register, by what the PTX ISA says of and, shr, mov and prmt."""
     registers = {"$8": word}

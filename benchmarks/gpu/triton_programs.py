@@ -1,0 +1,155 @@
+"""The Triton programs compiled ahead of time, for a GPU that need not be there:
+
+    python -m benchmarks.gpu.triton_programs [--capability 90]      prints registers, spills and shared memory as JSON
+
+Run it without TRITON_INTERPRET: the interpreter compiles nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import struct
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu.compiler import parse_disassembly, run_nvdisasm
+from benchmarks.gpu.counting import opcode
+
+LEVELS = np.array([-1.5104, -0.4528, 0.4528, 1.5104], dtype=np.float32)
+_POINTERS = {
+    "codes": "*u8",
+    "ids": "*i32",
+    "norms": "*fp16",
+    "sigmas": "*fp16",
+    "first_tokens": "*i64",
+    "token_counts": "*i32",
+    "pieces": "*i64",
+    "centroid_scores": "*fp16",
+    "centroid_vectors": "*fp32",
+    "queries": "*fp16",
+    "lengths": "*fp32",
+    "levels": "*fp16",
+    "partial": "*fp32",
+    "centroids": "i32",
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program as triton_gpu.py launches it: its constants, and how many warps run it."""
+
+    name: str
+    function: str
+    constants: dict[str, Any]
+    warps: int = 4
+
+    @property
+    def is_exact(self) -> bool:
+        return self.function == "maxsim_exact"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a program takes: registers a thread, instructions that spill, bytes of shared memory a block."""
+
+    registers: int
+    spills: int
+    shared_bytes: int
+
+
+def programs() -> list[Program]:
+    """For 128 dimensions, at each width of codes."""
+    from jcb_engine.kernels.lookup_assembly import lookup_assembly
+    from jcb_engine.kernels.triton_gpu import SMALL_STEPS
+
+    found = []
+    for nbits in (1, 2, 4, 8):
+        row = {"code_bytes": 16 * nbits, "width": 16 * nbits}
+        chunk = min(16 * nbits, 32)
+        if nbits == 2:
+            constants = {**row, "step": 128, "lookup": lookup_assembly(LEVELS)}
+            found.append(Program("fast, 2 bits, 128 dims", "maxsim_2bits", constants))
+        else:
+            constants = {**row, "chunk": chunk, "step": SMALL_STEPS[nbits], "nbits": nbits}
+            found.append(Program(f"fast, {nbits} bits, 128 dims", "maxsim_any", constants))
+        constants = {"dim": 128, **row, "chunk": chunk, "step": 16, "nbits": nbits}
+        found.append(Program(f"exact, {nbits} bits, 128 dims", "maxsim_exact", constants))
+    return found
+
+
+def compile_program(program: Program, capability: int) -> tuple[bytes, int]:
+    """The cubin for a compute capability such as 90, and the bytes of shared memory a block takes."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    from jcb_engine.kernels import triton_kernels
+
+    function = getattr(triton_kernels, program.function)
+    types = {**_POINTERS, **({"queries": "*fp32", "levels": "*fp32"} if program.is_exact else {})}
+    signature = {name: "constexpr" if name in program.constants else types[name] for name in function.arg_names}
+    aligned = {  # as the launcher finds at run time
+        (place,): [["tt.divisibility", 16]] for place, kind in enumerate(signature.values()) if kind.startswith("*")
+    }
+    source = triton.compiler.ASTSource(
+        fn=function, signature=signature, constexprs=dict(program.constants), attrs=aligned
+    )
+    options = {"num_warps": program.warps, "enable_fp_fusion": True}
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    return compiled.asm["cubin"], int(compiled.metadata.shared)
+
+
+def machine_code(cubin: bytes, folder: Path) -> list[str]:
+    """Lines of the one kernel in a cubin."""
+    path = folder / "program.cubin"
+    path.write_bytes(cubin)
+    (lines,) = parse_disassembly(run_nvdisasm(path)).values()
+    return lines
+
+
+def spills_in(lines: list[str]) -> int:
+    """Loads and stores of a thread's own memory."""
+    return sum(opcode(line).split(".")[0] in ("STL", "LDL") for line in lines)
+
+
+def registers_of(cubin: bytes) -> int:
+    """Registers a thread, of the one kernel in a cubin: ptxas writes them into the section .nv.info, as an attribute of
+    number 0x2f whose value (format 4, 8 bytes) is the kernel's symbol and the count."""
+    table, size, count, names = struct.unpack_from("<Q", cubin, 40)[0], *struct.unpack_from("<3H", cubin, 58)
+    sections = [struct.unpack_from("<2I4Q", cubin, table + number * size) for number in range(count)]
+    strings = sections[names][4]
+    for name, _, _, _, offset, length in sections:
+        if cubin[strings + name :].startswith(b".nv.info\0"):
+            found = re.search(rb"\x04\x2f\x08\0.{4}(.{4})", cubin[offset : offset + length], re.DOTALL)
+            if found:
+                return int.from_bytes(found[1], "little")
+    raise ValueError("the cubin does not say how many registers a thread has")
+
+
+def resources(program: Program, capability: int, folder: Path) -> Compiled:
+    """Compile a program and count what it takes."""
+    cubin, shared = compile_program(program, capability)
+    return Compiled(registers_of(cubin), spills_in(machine_code(cubin, folder)), shared)
+
+
+def main() -> None:
+    import tempfile
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.triton_programs", description=__doc__)
+    parser.add_argument("--capability", type=int, default=90, help="compute capability: 80, 86, 89, 90 or 100")
+    arguments = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found = {p.name: asdict(resources(p, arguments.capability, Path(folder))) for p in programs()}
+    except RuntimeError as error:
+        sys.exit(str(error))
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

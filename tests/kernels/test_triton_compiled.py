@@ -1,0 +1,59 @@
+"""The Triton programs, compiled for a GPU that is not there: they spill nothing, and take no more than before."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+
+from benchmarks.gpu.compiler import ROOT, find_nvdisasm
+
+pytestmark = pytest.mark.triton
+# Registers a thread for sm_90 by triton 3.9; another version may take up to a quarter more.
+REGISTERS = {
+    "fast, 1 bits, 128 dims": 109,
+    "exact, 1 bits, 128 dims": 48,
+    "fast, 2 bits, 128 dims": 164,
+    "exact, 2 bits, 128 dims": 56,
+    "fast, 4 bits, 128 dims": 72,
+    "exact, 4 bits, 128 dims": 56,
+    "fast, 8 bits, 128 dims": 72,
+    "exact, 8 bits, 128 dims": 56,
+}
+
+
+@cache
+def compiled(capability: int) -> dict[str, dict[str, int]]:
+    """In a process of its own: this one may have Triton's interpreter, which compiles nothing."""
+    triton = pytest.importorskip("triton", reason="triton is not installed: pip install '.[dev]'")
+    assert triton is not None
+    if find_nvdisasm() is None:
+        pytest.skip("nvdisasm was not found: pip install '.[dev]'")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "benchmarks.gpu.triton_programs", "--capability", str(capability)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert run.returncode == 0, run.stderr[-4000:]
+    found: dict[str, dict[str, int]] = json.loads(run.stdout)
+    return found
+
+
+def test_every_program_is_known_here() -> None:
+    assert set(compiled(90)) == set(REGISTERS)
+
+
+@pytest.mark.parametrize("name", REGISTERS)
+def test_no_program_spills_or_takes_more_registers_than_before(name: str) -> None:
+    own = compiled(90)[name]
+    assert own["spills"] == 0
+    assert own["registers"] <= 1.25 * REGISTERS[name]
+    assert own["shared_bytes"] <= 48 * 1024  # what a block has on every GPU
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 86, 89, 100])
+def test_no_program_spills_on_any_architecture(capability: int) -> None:
+    assert {name: own for name, own in compiled(capability).items() if own["spills"]} == {}
