@@ -234,10 +234,14 @@ def _tune(
         str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(metavar="cpu|reference", help="Kernels; the best here if left out.")
+        str | None, typer.Option(metavar="cpu|triton|reference", help="Kernels; the best for the device if left out.")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="cpu|cuda|cuda:N", help="Where documents are scored; the processor if left out."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the curve as JSON.")] = False,
 ) -> None:
@@ -259,7 +263,7 @@ def _tune(
     from jcb_engine.cli.opening import Opening
     from jcb_engine.cli.tune import TuneRequest, tune
 
-    opening = Opening(index, model, backend, threads)
+    opening = Opening(index, model, backend, threads, device)
     tune(TuneRequest(opening, recall, k, queries, format_name, sample, seed, plot, as_json))
 
 

@@ -24,6 +24,7 @@ class Opening:
     model: str | None
     backend: str | None
     threads: int | None
+    device: str | None = None
     first_stage: str | None = None
 
 
@@ -54,6 +55,7 @@ def opened(opening: Opening) -> Opened:
         encoder=opening.model,
         backend=opening.backend,
         threads=opening.threads,
+        device=opening.device,
         first_stage=opening.first_stage,
     )
     searcher.encoder()

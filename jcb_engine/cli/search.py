@@ -33,7 +33,12 @@ _Recall = Annotated[
     ),
 ]
 _Model = Annotated[str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")]
-_Backend = Annotated[str | None, typer.Option(metavar="cpu|reference", help="Kernels; the best here if left out.")]
+_Backend = Annotated[
+    str | None, typer.Option(metavar="cpu|triton|reference", help="Kernels; the best for the device if left out.")
+]
+_Device = Annotated[
+    str | None, typer.Option(metavar="cpu|cuda|cuda:N", help="Where documents are scored; the processor if left out.")
+]
 _Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")]
 _FirstStage = Annotated[
     str | None,
@@ -63,6 +68,7 @@ def _query(
     model: _Model = None,
     backend: _Backend = None,
     threads: _Threads = None,
+    device: _Device = None,
     first_stage: _FirstStage = None,
 ) -> None:
     """Print the best documents for a question."""
@@ -74,7 +80,7 @@ def _query(
 
     from jcb_engine.cli.query import QueryRequest, query
 
-    opening = _opening(index, model, backend, threads, first_stage)
+    opening = _opening(index, model, backend, threads, device, first_stage)
     query(QueryRequest(opening, text, k, exact, explain, by == "parent", as_json, recall))
 
 
@@ -103,6 +109,7 @@ def _batch(
     model: _Model = None,
     backend: _Backend = None,
     threads: _Threads = None,
+    device: _Device = None,
     first_stage: _FirstStage = None,
 ) -> None:
     """Write a TREC run: query id, Q0, document id, rank, score, tag.
@@ -115,7 +122,7 @@ def _batch(
 
     from jcb_engine.cli.batch import BatchRequest, batch
 
-    opening = _opening(index, model, backend, threads, first_stage)
+    opening = _opening(index, model, backend, threads, device, first_stage)
     batch(BatchRequest(opening, queries, k, output, tag, format_name, exact, recall))
 
 
@@ -146,13 +153,18 @@ def _check_recall(recall: float | None, exact: bool) -> None:
 
 
 def _opening(
-    index: Path, model: str | None, backend: str | None, threads: int | None, first_stage: str | None
+    index: Path,
+    model: str | None,
+    backend: str | None,
+    threads: int | None,
+    device: str | None,
+    first_stage: str | None,
 ) -> Opening:
     if threads is not None and threads < 1:
         raise InputError(f"--threads is {threads}; it must be at least 1, or left out for all processors")
     from jcb_engine.cli.opening import Opening
 
-    return Opening(index, model, backend, threads, first_stage)
+    return Opening(index, model, backend, threads, device, first_stage)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

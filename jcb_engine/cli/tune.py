@@ -48,7 +48,7 @@ def tune(request: TuneRequest) -> None:
     opening = request.opening
     with (
         Searcher.open(
-            opening.path, encoder=opening.model, backend=opening.backend, threads=opening.threads
+            opening.path, encoder=opening.model, backend=opening.backend, threads=opening.threads, device=opening.device
         ) as searcher,
         _steps() as tell,
     ):

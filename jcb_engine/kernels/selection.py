@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from functools import cache
 from importlib import import_module
 
 from jcb_engine.errors import BackendUnavailableError, InputError
 from jcb_engine.kernels.interface import Backend
 
-BACKEND_NAMES = ("cpu", "reference")
+BACKEND_NAMES = ("cpu", "triton", "reference")
+_DEVICES = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
 BACKEND_VARIABLE = "JCB_BACKEND"
 
 _logger = logging.getLogger(__name__)
 
 
-def select(name: str | None = None, threads: int | None = None) -> Backend:
-    """The backend of that name, or the best one here when no name is given.
+def select(name: str | None = None, threads: int | None = None, device: str | None = None) -> Backend:
+    """The backend of that name, or the best one for a device.
 
-    name: "cpu" (native kernels) or "reference" (torch); None reads JCB_BACKEND, then takes "cpu", then "reference".
+    name: "cpu" (native kernels), "triton" (a GPU) or "reference" (torch); None takes "triton" where the device is a
+    GPU, and else reads JCB_BACKEND, then takes "cpu", then "reference".
     threads: size of the native thread pool; None means one per usable processor.
-    Raises InputError on an unknown name and BackendUnavailableError when a backend asked for by name cannot run: that
-    one is never replaced. The automatic choice logs once when it has to take the slow one.
+    device: "cpu", "cuda" or "cuda:N"; None is the one that the backend runs on, for "triton" the first GPU.
+    Raises InputError on an unknown name or device, and on a backend that does not run on that device;
+    BackendUnavailableError when a backend or device asked for by name cannot be used: it is never replaced. The
+    automatic choice logs once when it has to take the slow one.
     """
-    wanted = name or os.environ.get(BACKEND_VARIABLE) or None
+    if device is not None and not _DEVICES.fullmatch(device):
+        raise InputError(f"device {device!r} is unknown; there are cpu, cuda, and cuda:0, cuda:1 and so on")
+    on_gpu = device is not None and device != "cpu"
+    wanted = name or ("triton" if on_gpu else os.environ.get(BACKEND_VARIABLE)) or None
     if wanted is None:
         return _automatic(threads)
     if wanted not in BACKEND_NAMES:
         raise InputError(f"backend {wanted!r} is unknown; there are {', '.join(BACKEND_NAMES)}")
+    if wanted == "triton":
+        if device == "cpu":
+            raise InputError("backend 'triton' runs on a GPU; the device cpu has the backends cpu and reference")
+        return _triton(threads, device or "cuda")
+    if on_gpu:
+        raise InputError(f"backend {wanted!r} runs on the processor, not on {device}; a GPU has the backend triton")
     return _cpu(threads) if wanted == "cpu" else _reference()
 
 
@@ -55,6 +69,13 @@ def _cpu(threads: int | None) -> Backend:
     from jcb_engine.kernels.cpu import CpuBackend
 
     return CpuBackend(threads=threads)
+
+
+@cache
+def _triton(threads: int | None, device: str) -> Backend:
+    from jcb_engine.kernels.triton_gpu import TritonBackend
+
+    return TritonBackend(_automatic(threads), device)
 
 
 @cache

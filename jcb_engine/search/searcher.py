@@ -84,19 +84,22 @@ class Searcher:
         encoder: EncoderSource | None = None,
         backend: str | None = None,
         threads: int | None = None,
+        device: str | None = None,
         first_stage: str | None = None,
     ) -> Searcher:
         """Open the newest version of the index at `path`.
 
         encoder: for text queries where the index does not say how to load one (vectors of one's own, an encoder
             object): what `Encoder` takes, or an Encoder. It must be the one the index was made with.
-        backend: "cpu" or "reference"; None takes the best here. threads: of the native kernels; None for all.
+        backend: "cpu", "triton" or "reference"; None takes the best for the device. threads: of the native kernels;
+            None for all. device: "cpu", "cuda" or "cuda:N"; None is the processor unless the backend runs on a GPU.
+            A GPU holds a copy of the index's codes.
         first_stage: how documents worth scoring are found: "centroids", "muvera", or None: as the index says.
-        Raises IndexNotFoundError, NotAnIndexError, CorruptIndexError, EncoderMismatchError.
+        Raises IndexNotFoundError, NotAnIndexError, CorruptIndexError, EncoderMismatchError, BackendUnavailableError.
         """
         snapshot = Snapshot.open(path)
         try:
-            return cls(snapshot, str(path), select(backend, threads), encoder, first_stage)
+            return cls(snapshot, str(path), select(backend, threads, device), encoder, first_stage)
         except BaseException:
             snapshot.close()
             raise

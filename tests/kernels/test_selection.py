@@ -11,12 +11,12 @@ from jcb_engine.kernels import select, selection
 
 @pytest.fixture(autouse=True)
 def forget_earlier_choices() -> None:
-    for chosen in (selection._cpu, selection._reference, selection._log_fallback):
+    for chosen in (selection._cpu, selection._triton, selection._reference, selection._log_fallback):
         chosen.cache_clear()
 
 
 def test_an_unknown_backend_names_those_there_are() -> None:
-    with pytest.raises(InputError, match="'quantum' is unknown; there are cpu, reference"):
+    with pytest.raises(InputError, match="'quantum' is unknown; there are cpu, triton, reference"):
         select("quantum")
 
 
@@ -55,3 +55,33 @@ def test_the_reference_without_torch_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "jcb_engine.kernels.reference", None)
     with pytest.raises(BackendUnavailableError, match="pip install torch"):
         select("reference")
+
+
+def test_a_device_and_a_backend_have_to_fit() -> None:
+    with pytest.raises(InputError, match="device 'tpu' is unknown; there are cpu, cuda, and cuda:0"):
+        select(device="tpu")
+    with pytest.raises(InputError, match="'cpu' runs on the processor, not on cuda:1; a GPU has the backend triton"):
+        select("cpu", device="cuda:1")
+    with pytest.raises(InputError, match="'triton' runs on a GPU; the device cpu has the backends cpu and reference"):
+        select("triton", device="cpu")
+    assert select(device="cpu").name.startswith("cpu/")
+
+
+@pytest.mark.parametrize("asked", [{"device": "cuda"}, {"device": "cuda:7"}, {"name": "triton"}])
+def test_a_gpu_that_is_not_here_is_an_error_not_a_fallback(
+    asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("triton", reason="triton is not installed: pip install '.[dev]'")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    monkeypatch.setenv("JCB_BACKEND", "cpu")  # for what is left open, not for what was asked
+    with pytest.raises(BackendUnavailableError, match="no GPU can be used"):
+        select(**asked)
+
+
+def test_without_triton_a_gpu_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton.runtime", None)
+    monkeypatch.delitem(sys.modules, "jcb_engine.kernels.triton_gpu", raising=False)
+    with pytest.raises(BackendUnavailableError, match=r"need torch and triton .*pip install 'jcb-engine\[gpu\]'"):
+        select(device="cuda")

@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
-from jcb_engine.kernels import CodecArrays, Lists, Ranges, SegmentArrays
+from jcb_engine.kernels import CentroidTable, CodecArrays, Lists, Ranges, SegmentArrays
+from jcb_engine.kernels.cpu import CpuBackend
 from jcb_engine.kernels.lookup_assembly import lookup_assembly
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.kernels.cpu_backends import queries_of, whole
@@ -19,10 +21,17 @@ from tests.kernels.stores import random_store
 # Read when the programs are defined: before triton is imported.
 os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="triton is not installed: pip install '.[dev]'")
-from jcb_engine.kernels.triton_gpu import TritonScorer
+from jcb_engine.kernels.triton_gpu import TritonBackend
+from jcb_engine.kernels.triton_store import TritonTable
 
 pytestmark = pytest.mark.triton
 REFERENCE = ReferenceBackend()
+HOST = CpuBackend(threads=2)
+
+
+def expected_table(table: TritonTable, expected: CentroidTable) -> TritonTable:
+    """The table with another one's scores, so that rounding decides no order."""
+    return replace(table, scores=torch.from_numpy(expected.to_array()))
 
 
 def check(
@@ -33,16 +42,16 @@ def check(
     candidates: Lists | Ranges | None = None,
 ) -> None:
     """Exact scores are the reference's, fast ones within the bound that is said of them."""
-    scorer = TritonScorer("cpu")
-    store = scorer.prepare(codec, segments)
+    backend = TritonBackend(HOST, "cpu")
+    store = backend.prepare(codec, segments)
     wanted = candidates or whole(store.documents)
     expected = REFERENCE.maxsim_quantized(REFERENCE.prepare(codec, segments), queries, offsets, wanted)
-    exact = scorer.maxsim_quantized(store, queries, offsets, wanted, "exact")
+    exact = backend.maxsim_quantized(store, queries, offsets, wanted, "exact")
     assert exact.dtype == np.float32
     assert exact.shape == expected.shape
     np.testing.assert_allclose(exact, expected, rtol=2e-5, atol=2e-5)
-    fast = scorer.maxsim_quantized(store, queries, offsets, wanted)
-    bounds = scorer.score_error_bound(store, queries, offsets)
+    fast = backend.maxsim_quantized(store, queries, offsets, wanted)
+    bounds = backend.score_error_bound(store, queries, offsets)
     is_listed = isinstance(wanted, Lists)
     bounds = np.repeat(bounds, np.diff(wanted.list_offsets)) if is_listed else bounds[:, None]
     empty = np.isneginf(expected)
@@ -60,8 +69,8 @@ def test_codes_of_2_bits_are_scored_at_any_dimension(dim: int) -> None:
 def test_the_bound_of_fast_scores_is_a_small_part_of_a_score() -> None:
     codec, segments, _, _ = random_store(dim=128, nbits=2, segment_documents=(2,))
     queries, offsets = queries_of((32,), 128)
-    scorer = TritonScorer("cpu")
-    assert 0 < scorer.score_error_bound(scorer.prepare(codec, segments), queries, offsets)[0] < 0.01 * 32
+    backend = TritonBackend(HOST, "cpu")
+    assert 0 < backend.score_error_bound(backend.prepare(codec, segments), queries, offsets)[0] < 0.01 * 32
 
 
 @pytest.mark.parametrize("nbits", [1, 4, 8])
@@ -104,51 +113,83 @@ def test_sizes_of_vectors_and_uneven_levels_are_kept() -> None:
 def test_damaged_and_wrong_input_is_refused() -> None:
     codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(6,))
     queries, offsets = queries_of((3,), 32)
-    scorer = TritonScorer("cpu")
-    store = scorer.prepare(codec, segments)
+    backend = TritonBackend(HOST, "cpu")
+    store = backend.prepare(codec, segments)
     for document in (6, 2**32 - 1):
         beyond = Lists(np.array([document], np.uint32), np.array([0, 1], np.int64))
         with pytest.raises(CorruptIndexError, match=f"document {document} is not in the store, which has 6"):
-            scorer.maxsim_quantized(store, queries, offsets, beyond)
+            backend.maxsim_quantized(store, queries, offsets, beyond)
     for bad in (np.nan, np.inf):
         damaged = queries.copy()
         damaged[1, 4] = bad
         with pytest.raises(InputError, match="NaN or infinity"):
-            scorer.maxsim_quantized(store, damaged, offsets, whole(6))
+            backend.maxsim_quantized(store, damaged, offsets, whole(6))
     ids = segments[0].centroid_ids.copy()
     ids[2] = 16
     with pytest.raises(CorruptIndexError, match="a token names centroid 16; there are 16"):
-        scorer.prepare(codec, [replace(segments[0], centroid_ids=ids)])
+        backend.prepare(codec, [replace(segments[0], centroid_ids=ids)])
     doc_offsets = segments[0].doc_offsets.copy()
     doc_offsets[2] = -5
     with pytest.raises(CorruptIndexError, match="documents must divide the segment's"):
-        scorer.prepare(codec, [replace(segments[0], doc_offsets=doc_offsets)])
+        backend.prepare(codec, [replace(segments[0], doc_offsets=doc_offsets)])
     raw = random_store(dim=32, nbits=16, segment_documents=(2,))
     with pytest.raises(InputError, match="this codec has 16"):
-        scorer.prepare(raw[0], raw[1])
+        backend.prepare(raw[0], raw[1])
 
 
 def test_scalars_beyond_the_largest_of_their_segment_are_cut_down() -> None:
     codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(6,))
     queries, offsets = queries_of((3,), 32)
-    scorer = TritonScorer("cpu")
+    backend = TritonBackend(HOST, "cpu")
     norms = segments[0].norms.copy()
     place = int(norms.argmax())
     norms[place] = np.inf
-    before = scorer.maxsim_quantized(scorer.prepare(codec, segments), queries, offsets, whole(6))
-    after = scorer.maxsim_quantized(
-        scorer.prepare(codec, [replace(segments[0], norms=norms)]), queries, offsets, whole(6)
+    before = backend.maxsim_quantized(backend.prepare(codec, segments), queries, offsets, whole(6))
+    after = backend.maxsim_quantized(
+        backend.prepare(codec, [replace(segments[0], norms=norms)]), queries, offsets, whole(6)
     )
     np.testing.assert_array_equal(before, after)
 
 
-def test_a_device_that_is_not_there_is_an_error() -> None:
-    import torch
+@pytest.mark.parametrize("wide", [False, True])
+def test_centroids_and_their_maxsim_are_the_references(wide: bool) -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(7, 4), wide_ids=wide)
+    queries, offsets = queries_of((5, 0, 40), 32)
+    backend = TritonBackend(HOST, "cpu")
+    store, plain = backend.prepare(codec, segments), REFERENCE.prepare(codec, segments)
+    table, expected = backend.centroid_scores(store, queries), REFERENCE.centroid_scores(plain, queries)
+    np.testing.assert_allclose(table.to_array(), expected.to_array(), rtol=1e-6, atol=1e-6)
+    ids, scores = backend.best_centroids(store, expected_table(table, expected), 5)
+    for found, wanted in zip((ids, scores), REFERENCE.best_centroids(plain, expected, 5), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    lists = Lists(np.array([9, 9, 0, 3, 10], np.uint32), np.array([0, 3, 3, 5], np.int64))
+    for candidates in (lists, whole(11)):
+        np.testing.assert_allclose(
+            backend.maxsim_centroids(store, table, offsets, candidates),
+            REFERENCE.maxsim_centroids(plain, expected, offsets, candidates),
+            rtol=1e-5,
+            atol=1e-5,
+        )
 
+
+def test_the_lower_centroid_wins_a_tie() -> None:
+    codec, segments, _, _ = random_store(dim=16, nbits=2, segment_documents=(2,), centroids=6)
+    centroids = np.tile(codec.centroids[:2], (3, 1))
+    backend = TritonBackend(HOST, "cpu")
+    store = backend.prepare(replace(codec, centroids=centroids), segments)
+    queries = np.concatenate([queries_of((3,), 16)[0], np.zeros((1, 16), np.float32)])
+    ids, scores = backend.best_centroids(store, backend.centroid_scores(store, queries), 6)
+    for row, values in zip(ids, scores, strict=True):
+        order = sorted(range(6), key=lambda place: (-values[place], row[place]))
+        assert order == list(range(6))
+        assert sorted(row) == list(range(6))
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(BackendUnavailableError, match="no GPU can be used"):
-        TritonScorer()
+        TritonBackend(HOST)
 
 
 # -- the look-up in machine operations, which the interpreter does not run ----------------------------------------

@@ -1,0 +1,179 @@
+"""A store on a GPU, and the queries of a call there, as the Triton programs take them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from jcb_engine.errors import CorruptIndexError, InputError
+from jcb_engine.kernels.checks import CODE_WIDTHS, check_codec, check_segment
+from jcb_engine.kernels.interface import Candidates, CodecArrays, Lists, SegmentArrays, Store
+from jcb_engine.types import AnyArray, Float32Array, Int64Array
+
+PIECE = 32  # query tokens of a program
+_PIECE_FIELDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TritonStore:
+    """Segments on a GPU, one after the other. T tokens, N documents, K centroids.
+
+    host: the same store as the CPU kernels have it, for postings. codes [T, code_bytes] uint8; ids [T] int32; norms,
+    sigmas [T] fp16; centroids [K, D] fp32; levels [2**nbits] fp32. doc_offsets [N + 1] stays in host memory. longest:
+    of the centroids.
+    """
+
+    codec: CodecArrays
+    host: Store
+    codes: torch.Tensor
+    ids: torch.Tensor
+    norms: torch.Tensor
+    sigmas: torch.Tensor
+    centroids: torch.Tensor
+    levels: torch.Tensor
+    doc_offsets: Int64Array
+    max_sigma: float
+    max_norm: float
+    longest: float
+
+    @property
+    def documents(self) -> int:
+        return len(self.doc_offsets) - 1
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def segment_starts(self) -> Int64Array:
+        return self.host.segment_starts
+
+
+@dataclass(frozen=True, slots=True)
+class TritonTable:
+    """Scores [K, Q] fp32 of all centroids, on the GPU, and the fp32 queries [Q, D] that they are of."""
+
+    queries: torch.Tensor
+    scores: torch.Tensor
+    is_exact = True
+
+    def to_array(self) -> Float32Array:
+        return np.asarray(self.scores.cpu().numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Which documents are scored for which queries. P pieces of 32 query tokens; a query without any is one piece.
+
+    pieces [P, 8] int64, first_tokens [items] int64 and token_counts [items] int32: see triton_kernels.py. tokens: the
+    query token [P, 32] of each column, -1 where there is none. counts: per query its pieces and its documents. items:
+    the most that a piece has. outputs: scores of all pieces.
+    """
+
+    pieces: torch.Tensor
+    first_tokens: torch.Tensor
+    token_counts: torch.Tensor
+    tokens: torch.Tensor
+    counts: list[tuple[int, int]]
+    items: int
+    outputs: int
+
+
+def place(array: AnyArray, device: torch.device) -> torch.Tensor:
+    """A copy of the array on the device."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+
+
+def prepare_store(
+    codec: CodecArrays, segments: Sequence[SegmentArrays], host: Store, device: torch.device
+) -> TritonStore:
+    """Copy segments to the GPU. InputError on wrong shapes, CorruptIndexError on ids or offsets out of range."""
+    check_codec(codec)
+    if codec.nbits not in CODE_WIDTHS:
+        raise InputError(f"the Triton kernels read codes of 1, 2, 4 or 8 bits; this codec has {codec.nbits}")
+    for segment in segments:
+        check_segment(codec, segment)
+        _check_contents(codec, segment)
+    lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(segment.doc_offsets) for segment in segments)])
+
+    def joined(parts: list[AnyArray], dtype: type, *shape: int) -> torch.Tensor:
+        return place(
+            np.concatenate([np.zeros((0, *shape), dtype), *(p.astype(dtype, copy=False) for p in parts)]), device
+        )
+
+    return TritonStore(
+        codec,
+        host,
+        joined([segment.codes for segment in segments], np.uint8, codec.code_bytes),
+        joined([segment.centroid_ids for segment in segments], np.int32),
+        joined([np.minimum(segment.norms, np.float16(segment.max_norm)) for segment in segments], np.float16),
+        joined([np.minimum(segment.sigmas, np.float16(segment.max_sigma)) for segment in segments], np.float16),
+        place(codec.centroids, device),
+        place(codec.levels, device),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        max((segment.max_sigma for segment in segments), default=0.0),
+        max((segment.max_norm for segment in segments), default=0.0),
+        float(np.linalg.norm(codec.centroids, axis=1).max(initial=0.0)),
+    )
+
+
+def plan(store: TritonStore, query_offsets: Int64Array, candidates: Candidates, device: torch.device) -> Work:
+    """CorruptIndexError on a document that the store does not have."""
+    documents, ranges = _items(candidates, len(query_offsets) - 1)
+    if len(documents) and int(documents.max()) >= store.documents:
+        raise CorruptIndexError(f"document {int(documents.max())} is not in the store, which has {store.documents}")
+    pieces: list[tuple[int, ...]] = []
+    counts, outputs = [], 0
+    for (begin, end), (first, last) in zip(itertools.pairwise(query_offsets.tolist()), ranges, strict=True):
+        starts = range(begin, end, PIECE) if end > begin else (begin,)
+        counts.append((len(starts), last - first))
+        for start in starts:
+            pieces.append((first, last - first, outputs, start, min(PIECE, end - start)))
+            outputs += last - first
+    described = np.zeros((len(pieces), _PIECE_FIELDS), dtype=np.int64)
+    described[:, :5] = np.array(pieces, dtype=np.int64).reshape(-1, 5)
+    columns = described[:, 3:4] + np.arange(PIECE)
+    tokens = np.where(np.arange(PIECE) < described[:, 4:5], columns, -1)
+    first_tokens = store.doc_offsets[documents]
+    return Work(
+        place(described, device),
+        place(first_tokens, device),
+        place((store.doc_offsets[documents + 1] - first_tokens).astype(np.int32), device),
+        place(tokens, device),
+        counts,
+        max((last - first for first, last in ranges), default=0),
+        outputs,
+    )
+
+
+def added(partial: torch.Tensor, work: Work) -> torch.Tensor:
+    """Scores of queries out of those of their pieces, added in order."""
+    if all(pieces == 1 for pieces, _ in work.counts):
+        return partial
+    parts, begin = [partial[:0]], 0
+    for pieces, documents in work.counts:
+        own = partial[begin : begin + pieces * documents]
+        parts.append(own.view(pieces, documents).sum(dim=0))
+        begin += len(own)
+    return torch.cat(parts)
+
+
+def _items(candidates: Candidates, queries: int) -> tuple[Int64Array, list[tuple[int, int]]]:
+    """Documents in the order of their scores, and which of them are each query's."""
+    if isinstance(candidates, Lists):
+        return candidates.documents.astype(np.int64), list(itertools.pairwise(candidates.list_offsets.tolist()))
+    parts = [np.arange(start, end) for start, end in zip(candidates.starts, candidates.ends, strict=True)]
+    documents = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
+    return documents, [(0, len(documents))] * queries
+
+
+def _check_contents(codec: CodecArrays, segment: SegmentArrays) -> None:
+    ids, offsets = segment.centroid_ids, segment.doc_offsets
+    if len(ids) and int(ids.max()) >= len(codec.centroids):
+        raise CorruptIndexError(f"a token names centroid {int(ids.max())}; there are {len(codec.centroids)}")
+    if offsets[0] != 0 or offsets[-1] != len(segment.codes) or (offsets[1:] < offsets[:-1]).any():
+        raise CorruptIndexError(f"documents must divide the segment's {len(segment.codes)} tokens, and do not")

@@ -1,0 +1,111 @@
+"""Searching on a GPU gives the answers of the processor. The Triton programs run in their interpreter here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jcb_engine import IndexWriter, Searcher
+from jcb_engine.errors import BackendUnavailableError, InputError
+from jcb_engine.kernels import Backend, select, selection
+from tests.conftest import random_embeddings
+from tests.search.conftest import query_vectors
+
+os.environ["TRITON_INTERPRET"] = "1"  # read when the programs are defined
+pytest.importorskip("triton", reason="triton is not installed: pip install '.[dev]'")
+from jcb_engine.kernels.triton_gpu import TritonBackend
+
+pytestmark = pytest.mark.triton
+DOCUMENTS, DIM = 40, 32
+
+
+@pytest.fixture(scope="module", params=[2])
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 documents, some without a vector."""
+    folder = tmp_path_factory.mktemp("index") / "index"
+    values, offsets = random_embeddings(DOCUMENTS, DIM, seed=3)
+    with IndexWriter.create(folder, dim=DIM, nbits=request.param, centroids=32) as writer:
+        writer.add_vectors([f"d{number:02}" for number in range(DOCUMENTS)], values, offsets)
+    return folder
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device cuda is Triton's interpreter."""
+    backend = TritonBackend(select("cpu"), "cpu")
+
+    def chosen(threads: int | None, device: str) -> Backend:
+        assert device == "cuda"
+        return backend
+
+    monkeypatch.setattr(selection, "_triton", chosen)
+
+
+@pytest.fixture
+def both(path: Path, interpreted: None) -> Iterator[tuple[Searcher, Searcher]]:
+    with Searcher.open(path) as cpu, Searcher.open(path, device="cuda") as gpu:
+        yield cpu, gpu
+
+
+def check_same(found: object, expected: object) -> None:
+    assert [hit.id for hit in found] == [hit.id for hit in expected]
+    np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in expected], rtol=1e-5)
+
+
+def test_an_exact_search_gives_the_hits_of_the_processor(both: tuple[Searcher, Searcher]) -> None:
+    cpu, gpu = both
+    assert gpu.backend == "triton/interpreter"
+    for tokens in (1, 8, 33):
+        found = gpu.search(query_vectors(tokens), k=10, exact=True)
+        assert found.exact
+        assert found.backend == "triton/interpreter"
+        check_same(found, cpu.search(query_vectors(tokens), k=10, exact=True))
+
+
+def test_a_search_through_candidates_gives_the_hits_of_the_processor(both: tuple[Searcher, Searcher]) -> None:
+    cpu, gpu = both
+    for seed in range(3):
+        query = query_vectors(8, seed)
+        wide = {"probes": 32, "candidates": 35}
+        check_same(gpu.search(query, k=5, **wide), cpu.search(query, k=5, **wide))
+
+
+def test_a_batch_gives_the_hits_of_its_queries(both: tuple[Searcher, Searcher]) -> None:
+    _, gpu = both
+    queries = [query_vectors(tokens, tokens) for tokens in (3, 8, 40)]
+    for found, query in zip(gpu.search_batch(queries, k=4, exact=True), queries, strict=True):
+        check_same(found, gpu.search(query, k=4, exact=True))
+
+
+def test_a_subset_is_searched_within(both: tuple[Searcher, Searcher]) -> None:
+    cpu, gpu = both
+    ids = [f"d{number:02}" for number in range(0, DOCUMENTS, 3)]
+    expected = cpu.search(query_vectors(), k=5, subset=cpu.subset(ids))
+    check_same(gpu.search(query_vectors(), k=5, subset=gpu.subset(ids)), expected)
+
+
+def test_a_hit_is_explained(both: tuple[Searcher, Searcher]) -> None:
+    _, gpu = both
+    hit = gpu.search(query_vectors(), k=1)[0]
+    assert gpu.explain(query_vectors(), hit.id).score == pytest.approx(hit.score, rel=1e-4)
+
+
+def test_an_index_of_raw_vectors_is_refused(tmp_path: Path, interpreted: None) -> None:
+    values, offsets = random_embeddings(5, DIM, seed=1)
+    with IndexWriter.create(tmp_path / "raw", dim=DIM, nbits=16) as writer:
+        writer.add_vectors([str(number) for number in range(5)], values, offsets)
+    with pytest.raises(InputError, match="this codec has 16"):
+        Searcher.open(tmp_path / "raw", device="cuda")
+
+
+def test_a_gpu_that_is_not_here_is_an_error(path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(BackendUnavailableError, match="no GPU can be used"):
+        Searcher.open(path, device="cuda")
