@@ -2,7 +2,8 @@
 // runs the same host code and the same kernels on the CPU.
 //
 //   Stream                            work goes through it in order; the default one is {}
-//   multiprocessors()                 of the current device
+//   device_count(), device_name(number), use_device(number)    the last one for what follows on this thread of the host
+//   multiprocessors()                 of the device in use
 //   allocate(bytes), release(memory)  at a multiple of 256 bytes; DeviceError where there is too little
 //   to_device(to, from, bytes, stream), from_device(to, from, bytes, stream)    have ended when they return
 //   synchronise(stream)               waits, and throws DeviceError for what went wrong before
@@ -10,6 +11,7 @@
 #pragma once
 #include <cstddef>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 

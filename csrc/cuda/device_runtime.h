@@ -13,6 +13,18 @@ inline void check(cudaError_t result, const char* what) {
   throw DeviceError(std::string(what) + ": " + cudaGetErrorString(result) + " (" + cudaGetErrorName(result) + ")");
 }
 
+inline int device_count() {
+  int count = 0;
+  check(cudaGetDeviceCount(&count), "looking for GPUs");
+  return count;
+}
+inline std::string device_name(int number) {
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, number), "asking for the GPU's name");
+  return properties.name;
+}
+inline void use_device(int number) { check(cudaSetDevice(number), "choosing the GPU"); }
+
 inline int multiprocessors() {
   int device = 0, count = 0;
   check(cudaGetDevice(&device), "asking for the current GPU");
@@ -20,9 +32,10 @@ inline int multiprocessors() {
   return count;
 }
 
+// From the device's pool, in the order of the default stream: without waiting for the GPU, as cudaMalloc would.
 inline void* allocate(size_t bytes) {
   void* memory = nullptr;
-  const cudaError_t result = cudaMalloc(&memory, bytes);
+  const cudaError_t result = cudaMallocAsync(&memory, bytes, nullptr);
   if (result == cudaErrorMemoryAllocation) {
     size_t free = 0, total = 0;
     cudaGetLastError();  // or the next call would report it again
@@ -34,7 +47,7 @@ inline void* allocate(size_t bytes) {
   return memory;
 }
 // Nothing to throw from a destructor: after an error that cannot be undone, the process ends its use of the GPU anyway.
-inline void release(void* memory) noexcept { static_cast<void>(cudaFree(memory)); }
+inline void release(void* memory) noexcept { static_cast<void>(cudaFreeAsync(memory, nullptr)); }
 
 inline void synchronise(Stream stream) { check(cudaStreamSynchronize(stream), "waiting for the GPU"); }
 inline void to_device(void* to, const void* from, size_t bytes, Stream stream) {

@@ -69,6 +69,18 @@ CodecView without_pointers(CodecView codec) {
   return codec;
 }
 
+int in_use(int device) {
+  use_device(device);
+  return device;
+}
+
+void in_use_or_not(int device) noexcept {
+  try {
+    use_device(device);
+  } catch (const DeviceError&) {  // then nothing can be given back either, and a destructor cannot say so
+  }
+}
+
 // So many blocks a piece that together they fill the GPU, and no more than there are tiles for.
 unsigned blocks_a_piece(unsigned blocks_a_multiprocessor, size_t pieces, uint64_t warps_of_work, unsigned warps_a_block) {
   const uint64_t room = static_cast<uint64_t>(multiprocessors()) * blocks_a_multiprocessor;
@@ -78,11 +90,10 @@ unsigned blocks_a_piece(unsigned blocks_a_multiprocessor, size_t pieces, uint64_
 
 }  // namespace
 
-DeviceStore::DeviceStore(const StoreView& store, Stream given)
-    : DeviceStore(store, Tiles(store), given) {}
+DeviceStore::DeviceStore(const StoreView& store, int device) : DeviceStore(store, Tiles(store), device) {}
 
-DeviceStore::DeviceStore(const StoreView& store, Tiles made, Stream given)
-    : stream(given),
+DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
+    : device(in_use(device)),
       codec(without_pointers(store.codec)),
       shape(made.shape),
       level_bytes(store.codec),
@@ -99,6 +110,10 @@ DeviceStore::DeviceStore(const StoreView& store, Tiles made, Stream given)
       level_words(words_of(level_bytes), stream),
       level_halves(halves_of(store.codec), stream) {}
 
+// Memory goes back to the device that it is of.
+DeviceStore::~DeviceStore() { in_use_or_not(device); }
+DeviceQueries::~DeviceQueries() { in_use_or_not(store_.device); }
+
 uint32_t DeviceStore::centroid_rows() const {
   return static_cast<uint32_t>((codec.centroid_count + kCentroidRows - 1) / kCentroidRows * kCentroidRows);
 }
@@ -111,6 +126,7 @@ DeviceQueries::DeviceQueries(const DeviceStore& store, const float* queries, con
   for (const float value : queries_) {
     if (!std::isfinite(value)) throw std::invalid_argument("a query has NaN or infinity");
   }
+  use_device(store.device);
   const Plan plan(store.document_sums, query_offsets, query_count, Candidates{});
   const size_t pieces = plan.pieces.size(), operands = pieces * store.shape.blocks * kColumnTiles * kWarpLanes;
   piece_count_ = static_cast<uint32_t>(pieces);
@@ -138,6 +154,7 @@ DeviceQueries::DeviceQueries(const DeviceStore& store, const float* queries, con
 }
 
 void DeviceQueries::score(const Candidates& candidates, bool exact, float* scores) const {
+  use_device(store_.device);
   const Plan plan(store_.document_sums, query_offsets_.data(), static_cast<int64_t>(query_offsets_.size()) - 1, candidates);
   if (plan.score_count == 0) return;
   const DeviceArray<float> partial(plan.partial_count);

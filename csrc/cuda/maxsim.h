@@ -13,16 +13,18 @@
 
 namespace jcb::cuda {
 
-// A copy of a store on the current GPU: tiles, centroids, levels.
+// A copy of a store on a GPU: tiles, centroids, levels.
 class DeviceStore {
  public:
   // Throws CorruptIndex, std::invalid_argument (a codec without tiles) and DeviceError.
-  explicit DeviceStore(const StoreView& store, Stream stream = {});
+  explicit DeviceStore(const StoreView& store, int device = 0);
+  ~DeviceStore();
 
   int64_t documents() const { return static_cast<int64_t>(document_sums.size()) - 1; }
   uint32_t centroid_rows() const;  // up to a multiple of 16
 
-  const Stream stream;
+  const int device;
+  const Stream stream{};  // the default one: allocations are in its order
   const CodecView codec;  // its pointers are not kept
   const TileShape shape;
   const LevelBytes level_bytes;
@@ -36,7 +38,7 @@ class DeviceStore {
   DeviceArray<uint32_t> level_words, level_halves;  // the integers; fp16 by high bytes, then by low ones
 
  private:
-  DeviceStore(const StoreView& store, Tiles made, Stream stream);
+  DeviceStore(const StoreView& store, Tiles made, int device);
 };
 
 // Queries of one call, prepared for a store: made once, then scored fast, and exactly for what that found. Points to the
@@ -44,6 +46,8 @@ class DeviceStore {
 class DeviceQueries {
  public:
   DeviceQueries(const DeviceStore& store, const float* queries, const int64_t* query_offsets, int64_t query_count);
+
+  ~DeviceQueries();
 
   // scores: as in candidates.h. Throws CorruptIndex on a document that the store does not have.
   void score(const Candidates& candidates, bool exact, float* scores) const;

@@ -34,7 +34,7 @@ _Recall = Annotated[
 ]
 _Model = Annotated[str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")]
 _Backend = Annotated[
-    str | None, typer.Option(metavar="cpu|triton|reference", help="Kernels; the best for the device if left out.")
+    str | None, typer.Option(metavar="cpu|cuda|triton|reference", help="Kernels; the best for the device if left out.")
 ]
 _Device = Annotated[
     str | None, typer.Option(metavar="cpu|cuda|cuda:N", help="Where documents are scored; the processor if left out.")

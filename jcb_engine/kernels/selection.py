@@ -11,7 +11,8 @@ from importlib import import_module
 from jcb_engine.errors import BackendUnavailableError, InputError
 from jcb_engine.kernels.interface import Backend
 
-BACKEND_NAMES = ("cpu", "triton", "reference")
+BACKEND_NAMES = ("cpu", "cuda", "triton", "reference")
+_GPU_BACKENDS = ("cuda", "triton")
 _DEVICES = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
 BACKEND_VARIABLE = "JCB_BACKEND"
 
@@ -21,10 +22,11 @@ _logger = logging.getLogger(__name__)
 def select(name: str | None = None, threads: int | None = None, device: str | None = None) -> Backend:
     """The backend of that name, or the best one for a device.
 
-    name: "cpu" (native kernels), "triton" (a GPU) or "reference" (torch); None takes "triton" where the device is a
-    GPU, and else reads JCB_BACKEND, then takes "cpu", then "reference".
+    name: "cpu" (native kernels), "triton" or "cuda" (a GPU; "cuda" needs kernels built by nvcc, and an index of 2 bits)
+    or "reference" (torch). None takes "triton" where the device is a GPU, and else reads JCB_BACKEND, then takes "cpu",
+    then "reference".
     threads: size of the native thread pool; None means one per usable processor.
-    device: "cpu", "cuda" or "cuda:N"; None is the one that the backend runs on, for "triton" the first GPU.
+    device: "cpu", "cuda" or "cuda:N"; None is the one that the backend runs on, the first GPU where it is one.
     Raises InputError on an unknown name or device, and on a backend that does not run on that device;
     BackendUnavailableError when a backend or device asked for by name cannot be used: it is never replaced. The
     automatic choice logs once when it has to take the slow one.
@@ -37,12 +39,12 @@ def select(name: str | None = None, threads: int | None = None, device: str | No
         return _automatic(threads)
     if wanted not in BACKEND_NAMES:
         raise InputError(f"backend {wanted!r} is unknown; there are {', '.join(BACKEND_NAMES)}")
-    if wanted == "triton":
+    if wanted in _GPU_BACKENDS:
         if device == "cpu":
-            raise InputError("backend 'triton' runs on a GPU; the device cpu has the backends cpu and reference")
-        return _triton(threads, device or "cuda")
+            raise InputError(f"backend {wanted!r} runs on a GPU; the device cpu has the backends cpu and reference")
+        return (_triton if wanted == "triton" else _cuda)(threads, device or "cuda")
     if on_gpu:
-        raise InputError(f"backend {wanted!r} runs on the processor, not on {device}; a GPU has the backend triton")
+        raise InputError(f"backend {wanted!r} runs on the processor, not on {device}; a GPU has cuda and triton")
     return _cpu(threads) if wanted == "cpu" else _reference()
 
 
@@ -76,6 +78,13 @@ def _triton(threads: int | None, device: str) -> Backend:
     from jcb_engine.kernels.triton_gpu import TritonBackend
 
     return TritonBackend(_automatic(threads), device)
+
+
+@cache
+def _cuda(threads: int | None, device: str) -> Backend:
+    from jcb_engine.kernels.cuda_gpu import CudaBackend
+
+    return CudaBackend(_automatic(threads), int(device.partition(":")[2] or 0))
 
 
 @cache

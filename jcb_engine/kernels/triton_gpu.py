@@ -80,10 +80,10 @@ class TritonBackend(HostOperations):
         if not np.isfinite(queries).all():
             raise InputError("a query has NaN or infinity")
         rows = place(queries, self._device)
-        return TritonTable(rows, own.centroids @ rows.T)
+        return TritonTable(own, queries, rows, own.centroids @ rows.T)
 
     def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
-        scores = _own_table(table).scores
+        scores = _own_table(_own_store(store), table).scores
         check_count(count, len(scores))
         # torch's topk says nothing of ties. Keys do: the bits of a float, turned so that they rise with it, then the
         # lower id first. -0.0 counts as 0.0.
@@ -99,7 +99,8 @@ class TritonBackend(HostOperations):
     def maxsim_centroids(
         self, store: Store, table: CentroidTable, query_offsets: Int64Array, candidates: Candidates
     ) -> Float32Array:
-        own, scores = _own_store(store), _own_table(table).scores
+        own = _own_store(store)
+        scores = _own_table(own, table).scores
         check_offsets("query_offsets", query_offsets, scores.shape[1])
         check_candidates(candidates, len(query_offsets) - 1, own.documents)
         work = plan(own, query_offsets, candidates, self._device)
@@ -126,8 +127,8 @@ class TritonBackend(HostOperations):
         check_array("queries", queries, np.float32, (None, own.codec.dim))
         check_offsets("query_offsets", query_offsets, len(queries))
         check_candidates(candidates, len(query_offsets) - 1, own.documents)
-        there = self.centroid_scores(own, queries) if table is None else _own_table(table)
-        if there.queries.shape != queries.shape:
+        there = self.centroid_scores(own, queries) if table is None else _own_table(own, table)
+        if not there.is_of(queries):
             raise InputError("the table was made for other queries")
         work = plan(own, query_offsets, candidates, self._device)
         partial = self._empty(work)
@@ -231,7 +232,7 @@ def _own_store(store: Store) -> TritonStore:
     return store
 
 
-def _own_table(table: CentroidTable) -> TritonTable:
-    if not isinstance(table, TritonTable):
+def _own_table(store: TritonStore, table: CentroidTable) -> TritonTable:
+    if not isinstance(table, TritonTable) or table.store is not store:
         raise InputError("the table is not one of this store; make it with centroid_scores of this backend")
     return table

@@ -55,11 +55,16 @@ class TritonStore:
 
 @dataclass(frozen=True, slots=True)
 class TritonTable:
-    """Scores [K, Q] fp32 of all centroids, on the GPU, and the fp32 queries [Q, D] that they are of."""
+    """Scores [K, Q] fp32 of all centroids, on the GPU, and the fp32 queries [Q, D] that they are of, there and here."""
 
+    store: TritonStore
+    given: Float32Array
     queries: torch.Tensor
     scores: torch.Tensor
     is_exact = True
+
+    def is_of(self, queries: Float32Array) -> bool:
+        return self.given is queries or np.array_equal(self.given, queries)
 
     def to_array(self) -> Float32Array:
         return np.asarray(self.scores.cpu().numpy(), dtype=np.float32)

@@ -91,9 +91,9 @@ class Searcher:
 
         encoder: for text queries where the index does not say how to load one (vectors of one's own, an encoder
             object): what `Encoder` takes, or an Encoder. It must be the one the index was made with.
-        backend: "cpu", "triton" or "reference"; None takes the best for the device. threads: of the native kernels;
-            None for all. device: "cpu", "cuda" or "cuda:N"; None is the processor unless the backend runs on a GPU.
-            A GPU holds a copy of the index's codes.
+        backend: "cpu", "cuda", "triton" or "reference" (see kernels.select); None takes the best for the device.
+            threads: of the native kernels; None for all. device: "cpu", "cuda" or "cuda:N"; None is the processor
+            unless the backend runs on a GPU, which holds a copy of the index's codes.
         first_stage: how documents worth scoring are found: "centroids", "muvera", or None: as the index says.
         Raises IndexNotFoundError, NotAnIndexError, CorruptIndexError, EncoderMismatchError, BackendUnavailableError.
         """

@@ -11,12 +11,12 @@ from jcb_engine.kernels import select, selection
 
 @pytest.fixture(autouse=True)
 def forget_earlier_choices() -> None:
-    for chosen in (selection._cpu, selection._triton, selection._reference, selection._log_fallback):
+    for chosen in (selection._cpu, selection._cuda, selection._triton, selection._reference, selection._log_fallback):
         chosen.cache_clear()
 
 
 def test_an_unknown_backend_names_those_there_are() -> None:
-    with pytest.raises(InputError, match="'quantum' is unknown; there are cpu, triton, reference"):
+    with pytest.raises(InputError, match="'quantum' is unknown; there are cpu, cuda, triton, reference"):
         select("quantum")
 
 
@@ -60,7 +60,7 @@ def test_the_reference_without_torch_says_what_to_install(monkeypatch: pytest.Mo
 def test_a_device_and_a_backend_have_to_fit() -> None:
     with pytest.raises(InputError, match="device 'tpu' is unknown; there are cpu, cuda, and cuda:0"):
         select(device="tpu")
-    with pytest.raises(InputError, match="'cpu' runs on the processor, not on cuda:1; a GPU has the backend triton"):
+    with pytest.raises(InputError, match="'cpu' runs on the processor, not on cuda:1; a GPU has cuda and triton"):
         select("cpu", device="cuda:1")
     with pytest.raises(InputError, match="'triton' runs on a GPU; the device cpu has the backends cpu and reference"):
         select("triton", device="cpu")
@@ -78,6 +78,15 @@ def test_a_gpu_that_is_not_here_is_an_error_not_a_fallback(
     monkeypatch.setenv("JCB_BACKEND", "cpu")  # for what is left open, not for what was asked
     with pytest.raises(BackendUnavailableError, match="no GPU can be used"):
         select(**asked)
+
+
+def test_cuda_kernels_that_are_not_built_say_how_to_get_them() -> None:
+    from jcb_engine.kernels.cuda_library import LIBRARY
+
+    if LIBRARY.exists():
+        pytest.skip("they are built here")
+    with pytest.raises(BackendUnavailableError, match="JCB_CUDA=on where nvcc is, or use the backend triton"):
+        select("cuda")
 
 
 def test_without_triton_a_gpu_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

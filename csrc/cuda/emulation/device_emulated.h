@@ -21,6 +21,11 @@ inline Settings settings;
 
 struct Stream {};
 
+inline int device_count() { return 1; }
+inline std::string device_name(int) { return "emulated"; }
+inline void use_device(int number) {
+  if (number != 0) throw DeviceError("choosing the GPU: there is no device " + std::to_string(number));
+}
 inline int multiprocessors() { return emulation::settings.multiprocessors; }
 
 inline void* allocate(size_t bytes) {

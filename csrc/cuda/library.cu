@@ -1,0 +1,119 @@
+// The library that jcb_engine/kernels/cuda_library.py loads by ctypes: plain functions over host pointers, so that it knows
+// neither Python nor torch. Structs are those of jcb/store.h. Failures come back as text, never as exceptions.
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "cuda/device.h"
+#include "cuda/maxsim.h"
+#include "jcb/candidates.h"
+#include "jcb/store.h"
+
+#define JCB_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using jcb::cuda::DeviceQueries;
+using jcb::cuda::DeviceStore;
+
+enum Kind : int32_t { kFine, kCorrupt, kInput, kDevice, kMemory, kBug };
+
+struct Failure {
+  int32_t kind;
+  char text[500];
+};
+
+void tell(Failure* failure, Kind kind, const char* text) {
+  failure->kind = kind;
+  std::strncpy(failure->text, text, sizeof failure->text - 1);
+  failure->text[sizeof failure->text - 1] = '\0';
+}
+
+template <class Work>
+void attempt(Failure* failure, const Work& work) {
+  failure->kind = kFine;
+  try {
+    work();
+  } catch (const jcb::CorruptIndex& error) {
+    tell(failure, kCorrupt, error.what());
+  } catch (const jcb::cuda::DeviceError& error) {
+    tell(failure, kDevice, error.what());
+  } catch (const std::invalid_argument& error) {
+    tell(failure, kInput, error.what());
+  } catch (const std::bad_alloc&) {
+    tell(failure, kMemory, "too little memory");
+  } catch (const std::exception& error) {
+    tell(failure, kBug, error.what());
+  }
+}
+
+}  // namespace
+
+// Sizes of the structs that both sides have to agree on, one after the other.
+JCB_EXPORT void jcb_cuda_sizes(int64_t sizes[3]) {
+  sizes[0] = sizeof(jcb::CodecView);
+  sizes[1] = sizeof(jcb::SegmentView);
+  sizes[2] = sizeof(Failure);
+}
+
+// How many GPUs there are, and the name of one of them.
+JCB_EXPORT int32_t jcb_cuda_devices(Failure* failure) {
+  int32_t count = 0;
+  attempt(failure, [&] { count = jcb::cuda::device_count(); });
+  return count;
+}
+JCB_EXPORT void jcb_cuda_name(int32_t device, char name[256], Failure* failure) {
+  attempt(failure, [&] {
+    std::strncpy(name, jcb::cuda::device_name(device).c_str(), 255);
+    name[255] = '\0';
+  });
+}
+
+JCB_EXPORT void* jcb_cuda_new_store(int32_t device, const jcb::CodecView* codec, const jcb::SegmentView* segments,
+                                    int64_t count, Failure* failure) {
+  void* made = nullptr;
+  attempt(failure, [&] {
+    jcb::StoreView store;
+    store.codec = *codec;
+    store.segments.assign(segments, segments + count);
+    store.segment_starts.push_back(0);
+    for (const jcb::SegmentView& segment : store.segments) {
+      store.segment_starts.push_back(store.segment_starts.back() + segment.documents);
+    }
+    made = new DeviceStore(store, device);
+  });
+  return made;
+}
+JCB_EXPORT void jcb_cuda_delete_store(void* store) { delete static_cast<DeviceStore*>(store); }
+
+JCB_EXPORT void* jcb_cuda_new_queries(const void* store, const float* queries, const int64_t* query_offsets, int64_t count,
+                                      Failure* failure) {
+  void* made = nullptr;
+  attempt(failure, [&] {
+    made = new DeviceQueries(*static_cast<const DeviceStore*>(store), queries, query_offsets, count);
+  });
+  return made;
+}
+JCB_EXPORT void jcb_cuda_delete_queries(void* queries) { delete static_cast<DeviceQueries*>(queries); }
+
+// documents and list_offsets for lists; else null, and range_count ranges. scores: as jcb/candidates.h says.
+JCB_EXPORT void jcb_cuda_score(const void* queries, const uint32_t* documents, const int64_t* list_offsets,
+                               const int64_t* starts, const int64_t* ends, int64_t range_count, int32_t exact,
+                               float* scores, Failure* failure) {
+  attempt(failure, [&] {
+    const jcb::Candidates candidates{documents, list_offsets, starts, ends, range_count};
+    static_cast<const DeviceQueries*>(queries)->score(candidates, exact != 0, scores);
+  });
+}
+
+// bounds: [queries].
+JCB_EXPORT void jcb_cuda_error_bounds(const void* queries, int64_t count, double* bounds, Failure* failure) {
+  attempt(failure, [&] {
+    for (int64_t query = 0; query < count; ++query) {
+      bounds[query] = static_cast<const DeviceQueries*>(queries)->error_bound(query);
+    }
+  });
+}

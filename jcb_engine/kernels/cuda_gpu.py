@@ -1,0 +1,187 @@
+"""The CUDA backend: MaxSim on one GPU by the kernels of csrc/cuda.
+
+Centroids are scored on the processor, and only where candidates are looked for: MaxSim itself needs no table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from weakref import WeakSet
+
+import numpy as np
+
+from jcb_engine.errors import InputError
+from jcb_engine.kernels.checks import (
+    check_array,
+    check_candidates,
+    check_codec,
+    check_offsets,
+    check_precision,
+    check_segment,
+)
+from jcb_engine.kernels.cuda_library import LIBRARY, CudaLibrary, DeviceQueries, DeviceStore
+from jcb_engine.kernels.host_operations import HostOperations
+from jcb_engine.kernels.interface import (
+    Backend,
+    Candidates,
+    CentroidTable,
+    CodecArrays,
+    Lists,
+    Precision,
+    SegmentArrays,
+    Store,
+)
+from jcb_engine.types import Float32Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CudaStore:
+    """A copy on the GPU, and the same store as the host's kernels have it. tables: of its calls, those alive."""
+
+    codec: CodecArrays
+    host: Store
+    device: DeviceStore
+    tables: WeakSet[CudaTable] = field(default_factory=WeakSet)
+
+    @property
+    def documents(self) -> int:
+        return self.host.documents
+
+    @property
+    def tokens(self) -> int:
+        return self.host.tokens
+
+    @property
+    def segment_starts(self) -> Int64Array:
+        return self.host.segment_starts
+
+
+@dataclass(eq=False)
+class CudaTable:
+    """Queries of one call: prepared for the GPU, and scored against centroids by the host, each when asked for."""
+
+    store: CudaStore
+    backend: Backend
+    queries: Float32Array
+    precision: Precision
+    _prepared: list[tuple[Int64Array, DeviceQueries]] = field(default_factory=list)
+
+    @cached_property
+    def on_host(self) -> CentroidTable:
+        return self.backend.centroid_scores(self.store.host, self.queries, self.precision)
+
+    @property
+    def is_exact(self) -> bool:
+        """The GPU's fast scores have a bound, whatever table the host has."""
+        return True
+
+    def is_of(self, queries: Float32Array) -> bool:
+        return self.queries is queries or np.array_equal(self.queries, queries)
+
+    def to_array(self) -> Float32Array:
+        return self.on_host.to_array()
+
+    def prepared(self, query_offsets: Int64Array) -> DeviceQueries:
+        for known, queries in self._prepared:
+            if np.array_equal(known, query_offsets):
+                return queries
+        made = self.store.device.prepare(self.queries, query_offsets)
+        self._prepared.append((query_offsets.copy(), made))
+        return made
+
+
+class CudaBackend(HostOperations):
+    """Scores on a GPU with the kernels that nvcc compiled; the rest is the host's work."""
+
+    def __init__(self, host: Backend, device: int = 0, library: Path = LIBRARY) -> None:
+        """Choose the GPU. BackendUnavailableError where it, its driver or the library is missing."""
+        super().__init__(host)
+        self._library = CudaLibrary(library)
+        self._device = device
+        self._name = self._library.device_name(device)
+
+    @property
+    def name(self) -> str:
+        return f"cuda/{self._name}"
+
+    def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> CudaStore:
+        check_codec(codec)
+        for segment in segments:
+            check_segment(codec, segment)
+        return CudaStore(
+            codec, self._host.prepare(codec, segments), self._library.new_store(self._device, codec, segments)
+        )
+
+    def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> CudaTable:
+        own = _own_store(store)
+        check_precision(precision)
+        check_array("queries", queries, np.float32, (None, own.codec.dim))
+        if not np.isfinite(queries).all():
+            raise InputError("a query has NaN or infinity")
+        table = CudaTable(own, self._host, queries, precision)
+        own.tables.add(table)
+        return table
+
+    def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
+        return self._host.best_centroids(_own_store(store).host, _own_table(store, table).on_host, count)
+
+    def maxsim_centroids(
+        self, store: Store, table: CentroidTable, query_offsets: Int64Array, candidates: Candidates
+    ) -> Float32Array:
+        on_host = _own_table(store, table).on_host
+        return self._host.maxsim_centroids(_own_store(store).host, on_host, query_offsets, candidates)
+
+    def maxsim_quantized(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        candidates: Candidates,
+        precision: Precision = "fast",
+        table: CentroidTable | None = None,
+    ) -> Float32Array:
+        own = _own_store(store)
+        check_precision(precision)
+        check_array("queries", queries, np.float32, (None, own.codec.dim))
+        check_offsets("query_offsets", query_offsets, len(queries))
+        check_candidates(candidates, len(query_offsets) - 1, own.documents)
+        prepared = self._table(own, queries, table).prepared(query_offsets)
+        exact = precision == "exact"
+        if isinstance(candidates, Lists):
+            scores = np.empty(len(candidates.documents), dtype=np.float32)
+            prepared.score_lists(candidates.documents, candidates.list_offsets, exact, scores)
+            return scores
+        documents = int((candidates.ends - candidates.starts).sum())
+        scores = np.empty((len(query_offsets) - 1, documents), dtype=np.float32)
+        prepared.score_ranges(candidates.starts, candidates.ends, exact, scores)
+        return scores
+
+    def score_error_bound(self, store: Store, queries: Float32Array, query_offsets: Int64Array) -> Float32Array:
+        own = _own_store(store)
+        check_array("queries", queries, np.float32, (None, own.codec.dim))
+        check_offsets("query_offsets", query_offsets, len(queries))
+        return self._table(own, queries, None).prepared(query_offsets).error_bounds()
+
+    def _table(self, store: CudaStore, queries: Float32Array, table: CentroidTable | None) -> CudaTable:
+        if table is None:
+            known = [made for made in list(store.tables) if made.is_of(queries)]
+            return known[0] if known else self.centroid_scores(store, queries)
+        own = _own_table(store, table)
+        if not own.is_of(queries):
+            raise InputError("the table was made for other queries")
+        return own
+
+
+def _own_store(store: Store) -> CudaStore:
+    if not isinstance(store, CudaStore):
+        raise InputError(f"the store is a {type(store).__name__}; prepare it with this backend")
+    return store
+
+
+def _own_table(store: Store, table: CentroidTable) -> CudaTable:
+    if not isinstance(table, CudaTable) or table.store is not store:
+        raise InputError("the table is not one of this store; make it with centroid_scores of this backend")
+    return table
