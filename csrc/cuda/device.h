@@ -7,6 +7,7 @@
 //   allocate(bytes), release(memory)  at a multiple of 256 bytes; DeviceError where there is too little
 //   to_device(to, from, bytes, stream), from_device(to, from, bytes, stream)    have ended when they return
 //   synchronise(stream)               waits, and throws DeviceError for what went wrong before
+//   Timer                             timer.begin(stream), then timer.end(stream): seconds of the work between
 //   launch<kernel>(stream, blocks, threads, shared_bytes, arguments ..)
 #pragma once
 #include <cstddef>

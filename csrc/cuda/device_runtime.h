@@ -59,6 +59,30 @@ inline void from_device(void* to, const void* from, size_t bytes, Stream stream)
   synchronise(stream);
 }
 
+class Timer {
+ public:
+  Timer() {
+    check(cudaEventCreate(&begin_), "making an event");
+    check(cudaEventCreate(&end_), "making an event");
+  }
+  Timer(const Timer&) = delete;
+  ~Timer() {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+  }
+  void begin(Stream stream) { check(cudaEventRecord(begin_, stream), "recording an event"); }
+  double end(Stream stream) {
+    float milliseconds = 0.0f;
+    check(cudaEventRecord(end_, stream), "recording an event");
+    check(cudaEventSynchronize(end_), "waiting for the GPU");
+    check(cudaEventElapsedTime(&milliseconds, begin_, end_), "reading the time");
+    return milliseconds / 1000.0;
+  }
+
+ private:
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+};
+
 template <auto kKernel, class... Arguments>
 void launch(Stream stream, unsigned blocks, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
   constexpr size_t kWithoutAsking = 48 * 1024;

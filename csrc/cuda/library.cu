@@ -6,6 +6,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "cuda/device.h"
 #include "cuda/maxsim.h"
@@ -106,6 +107,14 @@ JCB_EXPORT void jcb_cuda_score(const void* queries, const uint32_t* documents, c
   attempt(failure, [&] {
     const jcb::Candidates candidates{documents, list_offsets, starts, ends, range_count};
     static_cast<const DeviceQueries*>(queries)->score(candidates, exact != 0, scores);
+  });
+}
+
+// seconds: [repeats], of fast scores of all documents; 0 where there is nothing to score.
+JCB_EXPORT void jcb_cuda_time_scans(const void* queries, int32_t repeats, double* seconds, Failure* failure) {
+  attempt(failure, [&] {
+    const std::vector<double> taken = static_cast<const DeviceQueries*>(queries)->time_scans(repeats);
+    for (int32_t i = 0; i < repeats; ++i) seconds[i] = taken.empty() ? 0.0 : taken[i];
   });
 }
 

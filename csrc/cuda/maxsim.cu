@@ -153,31 +153,6 @@ DeviceQueries::DeviceQueries(const DeviceStore& store, const float* queries, con
   synchronise(store.stream);  // before the vectors go
 }
 
-void DeviceQueries::score(const Candidates& candidates, bool exact, float* scores) const {
-  use_device(store_.device);
-  const Plan plan(store_.document_sums, query_offsets_.data(), static_cast<int64_t>(query_offsets_.size()) - 1, candidates);
-  if (plan.score_count == 0) return;
-  const DeviceArray<float> partial(plan.partial_count);
-  if (exact) {
-    score_exact(plan, partial.data());
-  } else if (plan.is_one_range && plan.pieces.size() >= kFewestBatchPieces && store_.shape.blocks <= kMostBatchBlocks) {
-    score_batch(plan, partial.data());
-  } else {
-    score_fast(plan, partial.data());
-  }
-  if (!plan.needs_sums) {
-    from_device(scores, partial.data(), plan.score_count * sizeof(float), store_.stream);
-    return;
-  }
-  const DeviceArray<QuerySum> sums(plan.sums, store_.stream);
-  const DeviceArray<float> whole(plan.score_count);
-  const unsigned blocks = blocks_a_piece(8, plan.sums.size(), plan.score_count / plan.sums.size() / kWarpLanes + 1,
-                                         kAddThreads / kWarpLanes);
-  launch<add_pieces>(store_.stream, blocks * static_cast<unsigned>(plan.sums.size()), kAddThreads, 0, sums.data(), blocks,
-                     partial.data(), whole.data());
-  from_device(scores, whole.data(), plan.score_count * sizeof(float), store_.stream);
-}
-
 // The arrays of a plan on the device, for as long as a kernel reads them.
 struct DeviceQueries::Launch {
   Launch(const DeviceQueries& call, const Plan& plan)
@@ -195,8 +170,58 @@ struct DeviceQueries::Launch {
   const Queries queries;
 };
 
-void DeviceQueries::score_fast(const Plan& plan, float* partial) const {
+void DeviceQueries::score(const Candidates& candidates, bool exact, float* scores) const {
+  use_device(store_.device);
+  const Plan plan(store_.document_sums, query_offsets_.data(), static_cast<int64_t>(query_offsets_.size()) - 1, candidates);
+  if (plan.score_count == 0) return;
+  const DeviceArray<float> partial(plan.partial_count);
   const Launch arrays(*this, plan);
+  run(plan, arrays, exact, partial.data());
+  synchronise(store_.stream);
+  if (!plan.needs_sums) {
+    from_device(scores, partial.data(), plan.score_count * sizeof(float), store_.stream);
+    return;
+  }
+  const DeviceArray<QuerySum> sums(plan.sums, store_.stream);
+  const DeviceArray<float> whole(plan.score_count);
+  const unsigned blocks = blocks_a_piece(8, plan.sums.size(), plan.score_count / plan.sums.size() / kWarpLanes + 1,
+                                         kAddThreads / kWarpLanes);
+  launch<add_pieces>(store_.stream, blocks * static_cast<unsigned>(plan.sums.size()), kAddThreads, 0, sums.data(), blocks,
+                     partial.data(), whole.data());
+  from_device(scores, whole.data(), plan.score_count * sizeof(float), store_.stream);
+}
+
+void DeviceQueries::run(const Plan& plan, const Launch& arrays, bool exact, float* partial) const {
+  if (exact) {
+    score_exact(plan, arrays, partial);
+  } else if (plan.is_one_range && plan.pieces.size() >= kFewestBatchPieces && store_.shape.blocks <= kMostBatchBlocks) {
+    score_batch(plan, arrays, partial);
+  } else {
+    score_fast(plan, arrays, partial);
+  }
+}
+
+std::vector<double> DeviceQueries::time_scans(int repeats) const {
+  use_device(store_.device);
+  const int64_t start = 0, end = store_.documents();
+  Candidates all;
+  all.starts = &start;
+  all.ends = &end;
+  all.range_count = 1;
+  const Plan plan(store_.document_sums, query_offsets_.data(), static_cast<int64_t>(query_offsets_.size()) - 1, all);
+  const DeviceArray<float> partial(plan.partial_count);
+  const Launch arrays(*this, plan);
+  Timer timer;
+  std::vector<double> seconds;
+  for (int i = 0; i < repeats && plan.partial_count != 0; ++i) {
+    timer.begin(store_.stream);
+    run(plan, arrays, false, partial.data());
+    seconds.push_back(timer.end(store_.stream));
+  }
+  return seconds;
+}
+
+void DeviceQueries::score_fast(const Plan& plan, const Launch& arrays, float* partial) const {
   const unsigned blocks = blocks_a_piece(4, plan.pieces.size(), plan.most_tiles, kFastWarps);
   const auto run = [&]<int kBlocks>() {
     launch<maxsim_fast<kBlocks>>(store_.stream, blocks * piece_count_, kFastThreads,
@@ -210,11 +235,9 @@ void DeviceQueries::score_fast(const Plan& plan, float* partial) const {
     case 4: run.operator()<4>(); break;
     default: run.operator()<0>();
   }
-  synchronise(store_.stream);  // before the arrays go
 }
 
-void DeviceQueries::score_batch(const Plan& plan, float* partial) const {
-  const Launch arrays(*this, plan);
+void DeviceQueries::score_batch(const Plan& plan, const Launch& arrays, float* partial) const {
   const unsigned groups = (piece_count_ + kBatchWarps - 1) / kBatchWarps;
   const unsigned blocks = blocks_a_piece(2, groups, plan.most_tiles, kBatchWarps);
   const auto run = [&]<int kBlocks>() {
@@ -228,17 +251,14 @@ void DeviceQueries::score_batch(const Plan& plan, float* partial) const {
     case 4: run.operator()<4>(); break;
     default: throw std::logic_error("no batch kernel has so many dimensions");
   }
-  synchronise(store_.stream);
 }
 
-void DeviceQueries::score_exact(const Plan& plan, float* partial) const {
-  const Launch arrays(*this, plan);
+void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* partial) const {
   launch<maxsim_exact>(store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes,
                        arrays.work, arrays.queries,
                        Decoding{store_.centroids.data(), store_.levels.data(), static_cast<int>(store_.codec.dim),
                                 store_.shape.bits, store_.shape.blocks, store_.codec.norm_scale},
                        partial);
-  synchronise(store_.stream);
 }
 
 // In steps of a query token, per query token; see prepare_queries.h and maxsim_fast.h for what is rounded:

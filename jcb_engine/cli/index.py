@@ -234,7 +234,8 @@ def _tune(
         str | None, typer.Option(help="The encoder, where the index does not name one that can be loaded.")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda|triton|reference", help="Kernels; the best for the device if left out.")
+        str | None,
+        typer.Option(metavar="cpu|cuda|triton|reference", help="Kernels; the best for the device if left out."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")

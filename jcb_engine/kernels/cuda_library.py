@@ -146,6 +146,15 @@ class DeviceQueries:
         _raise(failure)
         return np.nextafter(bounds.astype(np.float32), np.float32(np.inf))
 
+    def time_scans(self, repeats: int) -> list[float]:
+        """Seconds that the GPU took for fast scores of all documents, each time: no plan, no copies."""
+        failure, seconds = _Failure(), np.zeros(repeats, dtype=np.float64)
+        self._functions.jcb_cuda_time_scans(
+            self._pointer, ctypes.c_int32(repeats), _address(seconds), ctypes.byref(failure)
+        )
+        _raise(failure)
+        return [float(value) for value in seconds]
+
     def _score(self, candidates: tuple[Any, ...], exact: bool, scores: Float32Array) -> None:
         failure = _Failure()
         self._functions.jcb_cuda_score(

@@ -1,5 +1,6 @@
 // device.h on the CPU. Included by it alone.
 #pragma once
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -44,6 +45,15 @@ inline void release(void* memory) noexcept { std::free(memory); }
 inline void synchronise(Stream) {}
 inline void to_device(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
 inline void from_device(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+
+class Timer {
+ public:
+  void begin(Stream) { begin_ = std::chrono::steady_clock::now(); }
+  double end(Stream) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point begin_;
+};
 
 template <auto kKernel, class... Arguments>
 void launch(Stream, unsigned blocks, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {

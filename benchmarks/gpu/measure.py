@@ -1,0 +1,265 @@
+"""Measures the kernels on a GPU, each beside the floor of that GPU, and checks what they say: see benchmarks/gpu.sh.
+
+    python -m benchmarks.gpu.measure OUT [--library FILE] [--tokens N]
+
+What cannot be done is skipped by name, with its reason, in OUT/gpu.json as on the screen. Scores are compared with
+float64, fast ones with their bound, repeats bit by bit. Times are medians of several runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu.store import expected_score, random_queries, random_segment
+from benchmarks.harness import commit, machine
+from jcb_engine.errors import BackendUnavailableError
+from jcb_engine.kernels.interface import Backend, Lists, Ranges, Store
+
+RUNS = 15
+CHECKED = 40  # documents whose scores are compared with float64
+TILE_BYTES = 40  # of a token, as the fast CUDA kernel reads it; 38 as it is stored
+
+
+class SkippedError(Exception):
+    """A step that this machine cannot do, and why."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.measure",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--library", type=Path, help="the CUDA kernels, where they were built")
+    parser.add_argument("--tokens", type=int, default=10_000_000)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = {"commit": commit(), "machine": machine(), "tokens": arguments.tokens, "skipped": {}}
+    material: dict[int, Any] = {}
+
+    def segment(tokens: int) -> Any:
+        if tokens not in material:
+            material[tokens] = random_segment(tokens)
+        return material[tokens]
+
+    def step(name: str, work: Callable[[], Any]) -> None:
+        began = time.perf_counter()
+        try:
+            record[name] = work()
+            print(f"{name}: {json.dumps(record[name])} ({time.perf_counter() - began:.0f} s)")
+        except (SkippedError, BackendUnavailableError) as error:
+            record["skipped"][name] = str(error)
+            print(f"{name}: skipped: {error}")
+        _write(arguments.out, record)
+
+    step("gpu", _gpu)
+    backends = {"cuda": lambda: _cuda(arguments.library), "triton": _triton}
+    for name, make in backends.items():
+        step(f"{name}: answers", lambda make=make: _answers(make(), *segment(300_000)))
+    step("cuda: batch 1", lambda: _scan(backends["cuda"](), *segment(arguments.tokens), 1))
+    step("cuda: batch 64", lambda: _scan(backends["cuda"](), *segment(arguments.tokens), 64))
+    step("triton: batch 1", lambda: _triton_scan(backends["triton"](), *segment(arguments.tokens)))
+    for name, make in backends.items():
+        step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
+        step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))
+    step("picture", lambda: _draw(arguments.out, record))
+    print(f"wrote {arguments.out / 'gpu.json'}; skipped: {', '.join(record['skipped']) or 'nothing'}")
+
+
+def _gpu() -> dict[str, Any]:
+    try:
+        import torch
+    except ImportError as error:
+        raise SkippedError(f"torch is not installed ({error})") from error
+    if not torch.cuda.is_available():
+        raise SkippedError("no GPU: torch.cuda.is_available() is False")
+    properties = torch.cuda.get_device_properties(0)
+    source = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    seconds = _torch_times(lambda: target.copy_(source))
+    left = torch.randn(8192, 8192, device="cuda", dtype=torch.float16)
+    product = _torch_times(lambda: left @ left)
+    return {
+        "name": properties.name,
+        "multiprocessors": properties.multi_processor_count,
+        "memory_bytes": properties.total_memory,
+        "torch": torch.__version__,
+        "copy_bytes_per_second": 2 * source.numel() / statistics.median(seconds),
+        "fp16_flops": 2 * 8192**3 / statistics.median(product),
+    }
+
+
+def _cuda(library: Path | None) -> Backend:
+    from jcb_engine.kernels.cuda_gpu import CudaBackend
+
+    if library is None:
+        raise SkippedError("the CUDA kernels were not built: nvcc is missing, or failed (see above)")
+    return CudaBackend(_host(), library=library.resolve())
+
+
+def _triton() -> Backend:
+    from jcb_engine.kernels.triton_gpu import TritonBackend
+
+    return TritonBackend(_host())
+
+
+def _host() -> Backend:
+    from jcb_engine.kernels.reference import ReferenceBackend
+
+    return ReferenceBackend()
+
+
+def _answers(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
+    """Exact scores against float64, fast ones against their bound, and the same bits again."""
+    store = backend.prepare(codec, [segment])
+    worst = {"exact_error": 0.0, "fast_error": 0.0, "bound": 0.0}
+    for count in (1, 8):
+        queries, offsets = random_queries(count)
+        every = Ranges(np.array([0]), np.array([store.documents]))
+        exact = backend.maxsim_quantized(store, queries, offsets, every, "exact")
+        fast = backend.maxsim_quantized(store, queries, offsets, every)
+        bounds = backend.score_error_bound(store, queries, offsets)
+        if not (np.abs(fast - exact) <= bounds[:, None]).all():
+            raise SystemExit(f"WRONG: fast scores of {backend.name} leave their bound")
+        if not np.array_equal(fast, backend.maxsim_quantized(store, queries, offsets, every)):
+            raise SystemExit(f"WRONG: {backend.name} gives other bits the second time")
+        for document in np.random.default_rng(2).integers(store.documents, size=CHECKED):
+            expected = expected_score(codec, segment, document, queries[:32])
+            worst["exact_error"] = max(worst["exact_error"], abs(float(exact[0, document]) - expected))
+        worst["fast_error"] = max(worst["fast_error"], float(np.abs(fast - exact).max()))
+        worst["bound"] = float(bounds.max())
+    if worst["exact_error"] > 1e-3:
+        raise SystemExit(f"WRONG: exact scores of {backend.name} are off by {worst['exact_error']}")
+    return worst
+
+
+def _scan(backend: Backend, codec: Any, segment: Any, count: int) -> dict[str, float]:
+    """The fast CUDA kernel alone over all tokens."""
+    store = backend.prepare(codec, [segment])
+    queries, offsets = random_queries(count)
+    table = backend.centroid_scores(store, queries)
+    prepared = table.prepared(offsets)  # type: ignore[attr-defined]
+    prepared.time_scans(2)
+    seconds = statistics.median(prepared.time_scans(RUNS))
+    return _rate(store, seconds, count)
+
+
+def _triton_scan(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
+    """The Triton program alone."""
+    from jcb_engine.kernels.triton_store import plan
+
+    store = backend.prepare(codec, [segment])
+    queries, offsets = random_queries(1)
+    table = backend.centroid_scores(store, queries)
+    every = Ranges(np.array([0]), np.array([store.documents]))
+    work = plan(store, offsets, every, backend._device)  # type: ignore[arg-type, attr-defined]
+    partial = backend._empty(work)  # type: ignore[attr-defined]
+    seconds = _torch_times(lambda: backend._score_fast(store, table, work, partial))  # type: ignore[attr-defined]
+    return _rate(store, statistics.median(seconds), 1)
+
+
+def _end_to_end(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
+    """From query vectors in host memory to the ten best documents there."""
+    store = backend.prepare(codec, [segment])
+    found = {}
+    for count in (1, 64):
+        queries, offsets = random_queries(count)
+        every = Ranges(np.array([0]), np.array([store.documents]))
+
+        def search(queries: np.ndarray = queries, offsets: np.ndarray = offsets, every: Ranges = every) -> None:
+            scores = backend.maxsim_quantized(store, queries, offsets, every)
+            np.argpartition(-scores, 10, axis=1)[:, :10]
+
+        seconds = statistics.median(_times(search))
+        found[f"seconds_{count}_queries"] = seconds
+        found[f"queries_per_second_{count}"] = count / seconds
+    return found
+
+
+def _candidates(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
+    """4,096 documents of one query, from host to host."""
+    store = backend.prepare(codec, [segment])
+    queries, offsets = random_queries(1)
+    documents = np.random.default_rng(3).integers(store.documents, size=4096).astype(np.uint32)
+    lists = Lists(documents, np.array([0, 4096], np.int64))
+    table = backend.centroid_scores(store, queries)
+    seconds = _times(lambda: backend.maxsim_quantized(store, queries, offsets, lists, "fast", table))
+    return {"seconds": statistics.median(seconds)}
+
+
+def _rate(store: Store, seconds: float, count: int) -> dict[str, float]:
+    return {
+        "seconds": seconds,
+        "gtokens_per_second_times_queries": store.tokens * count / seconds / 1e9,
+        "tile_bytes_per_second": store.tokens * TILE_BYTES / seconds,
+    }
+
+
+def _times(call: Callable[[], object]) -> list[float]:
+    seconds = []
+    for _ in range(RUNS + 2):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return seconds[2:]
+
+
+def _torch_times(call: Callable[[], object]) -> list[float]:
+    """Seconds on the GPU, by events."""
+    import torch
+
+    seconds = []
+    for _ in range(RUNS + 2):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        call()
+        end.record()
+        end.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1000)
+    return seconds[2:]
+
+
+def _draw(out: Path, record: dict[str, Any]) -> str:
+    """Rates of the kernels beside what this GPU's memory and matrix units allow, measured in the same run."""
+    rates = {
+        name: record[name]["gtokens_per_second_times_queries"]
+        for name in ("cuda: batch 1", "cuda: batch 64", "triton: batch 1")
+        if name in record
+    }
+    if not rates:
+        raise SkippedError("nothing was measured")
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise SkippedError(f"matplotlib is not installed ({error})") from error
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    axes.bar(list(rates), list(rates.values()))
+    gpu = record["gpu"]
+    floors = {
+        "memory": gpu["copy_bytes_per_second"] / TILE_BYTES / 1e9,
+        "matrix units, fp16": gpu["fp16_flops"] / (2 * 32 * 128) / 1e9,
+    }
+    for height, (name, floor) in enumerate(floors.items()):
+        axes.axhline(floor, color=f"C{height + 1}", linestyle="--", label=f"{name}: {floor:.0f}")
+    axes.set_ylabel("Gtoken/s times queries, 2 bits x 128 dims x 32 tokens")
+    axes.set_title(gpu["name"])
+    axes.legend()
+    figure.savefig(out / "gpu.png", dpi=150, bbox_inches="tight")
+    return "gpu.png"
+
+
+def _write(out: Path, record: dict[str, Any]) -> None:
+    (out / "gpu.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""A small case of every CUDA kernel, for compute-sanitizer: python -m benchmarks.gpu.sanitized LIBRARY."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.gpu.store import random_queries, random_segment
+from jcb_engine.kernels.cuda_library import CudaLibrary
+
+
+def main() -> None:
+    library = CudaLibrary(Path(sys.argv[1]).resolve())
+    library.device_name(0)
+    for dim in (64, 128, 200):
+        codec, segment = random_segment(4000, dim=dim, centroids=100, mean_length=40)
+        store = library.new_store(0, codec, [segment])
+        documents = len(segment.doc_offsets) - 1
+        for count, tokens in ((1, 32), (6, 40)):
+            prepared = store.prepare(*random_queries(count, tokens, dim))
+            for exact in (False, True):
+                scores = np.empty((count, documents), np.float32)
+                prepared.score_ranges(np.array([0]), np.array([documents]), exact, scores)
+                listed = np.arange(documents, dtype=np.uint32)
+                offsets = np.array([0, *[documents] * count])
+                prepared.score_lists(listed, offsets, exact, np.empty(documents, np.float32))
+    print("every kernel ran")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""A seeded store of random codes, made in numpy alone: what the kernels' speed depends on is sizes, not meaning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jcb_engine.kernels.interface import CodecArrays, SegmentArrays
+
+LEVELS = {
+    1: [-0.7979, 0.7979],
+    2: [-1.5104, -0.4528, 0.4528, 1.5104],
+}
+
+
+def random_segment(
+    tokens: int, nbits: int = 2, dim: int = 128, centroids: int = 16_384, mean_length: int = 130, seed: int = 0
+) -> tuple[CodecArrays, SegmentArrays]:
+    """A codec and one segment of about so many tokens; documents have 1 to twice the mean length, decoded vectors 1."""
+    random = np.random.default_rng(seed)
+    rows = random.standard_normal((centroids, dim), dtype=np.float32)
+    rows *= np.float32(0.9) / np.linalg.norm(rows, axis=1, keepdims=True)
+    levels = np.array(LEVELS[nbits], np.float32)
+    codec = CodecArrays(dim, nbits, rows, np.zeros(len(levels) - 1, np.float32), levels)
+    lengths = random.integers(1, 2 * mean_length, size=max(1, tokens // mean_length))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    total = int(offsets[-1])
+    codes = random.integers(0, 256, size=(total, codec.code_bytes), dtype=np.uint8)
+    ids = random.integers(0, centroids, size=total, dtype=np.uint32)
+    sigmas = random.uniform(0.03, 0.06, size=total).astype(np.float16)
+    norms = random.uniform(0.95, 1.05, size=total).astype(np.float16)
+    nothing = np.zeros(0, np.uint32)
+    segment = SegmentArrays(
+        offsets,
+        codes,
+        ids,
+        sigmas,
+        norms,
+        np.zeros(centroids + 1, np.int64),
+        nothing,
+        float(sigmas.max()),
+        float(norms.max()),
+    )
+    return codec, segment
+
+
+def random_queries(count: int, tokens: int = 32, dim: int = 128, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors [count * tokens, dim] fp32, and offsets [count + 1]."""
+    rows = np.random.default_rng(seed).standard_normal((count * tokens, dim), dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True), np.arange(count + 1, dtype=np.int64) * tokens
+
+
+def expected_score(codec: CodecArrays, segment: SegmentArrays, document: int, query: np.ndarray) -> float:
+    """MaxSim of one document in float64."""
+    first, last = segment.doc_offsets[document : document + 2]
+    bits = np.unpackbits(segment.codes[first:last], axis=1, count=codec.dim * codec.nbits, bitorder="little")
+    parts = bits.reshape(int(last - first), codec.dim, codec.nbits).astype(np.int64)
+    codes = (parts << np.arange(codec.nbits)).sum(axis=2)
+    sizes = segment.sigmas[first:last].astype(np.float64)[:, None]
+    vectors = codec.centroids[segment.centroid_ids[first:last]].astype(np.float64) + sizes * codec.levels[codes]
+    vectors *= segment.norms[first:last].astype(np.float64)[:, None] * codec.norm_scale
+    return float((query.astype(np.float64) @ vectors.T).max(axis=1).sum())

@@ -1,0 +1,66 @@
+"""The GPU backends on a GPU: the tests of test_gpu_backends.py, which run without one, on the real thing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.gpu.store import expected_score, random_queries, random_segment
+from jcb_engine.errors import BackendUnavailableError
+from jcb_engine.kernels.interface import Backend, Lists, Ranges
+from jcb_engine.kernels.reference import ReferenceBackend
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(params=["triton", "cuda"], scope="module")
+def backend(request: pytest.FixtureRequest) -> Backend:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("Triton's interpreter was chosen in this process: run these tests alone")
+    try:
+        if request.param == "triton":
+            from jcb_engine.kernels.triton_gpu import TritonBackend
+
+            return TritonBackend(ReferenceBackend())
+        from jcb_engine.kernels.cuda_gpu import CudaBackend
+        from jcb_engine.kernels.cuda_library import LIBRARY
+
+        return CudaBackend(ReferenceBackend(), library=Path(os.environ.get("JCB_CUDA_LIBRARY") or LIBRARY))
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("dim", [16, 64, 96, 100, 128, 256])
+@pytest.mark.parametrize(("count", "tokens"), [(1, 32), (1, 5), (1, 300), (9, 32)])
+def test_scores_are_those_of_double_precision(backend: Backend, dim: int, count: int, tokens: int) -> None:
+    codec, segment = random_segment(20_000, dim=dim, centroids=300, mean_length=70)
+    store = backend.prepare(codec, [segment])
+    queries, offsets = random_queries(count, tokens, dim)
+    every = Ranges(np.array([0]), np.array([store.documents]))
+    exact = backend.maxsim_quantized(store, queries, offsets, every, "exact")
+    fast = backend.maxsim_quantized(store, queries, offsets, every)
+    assert (np.abs(fast - exact) <= backend.score_error_bound(store, queries, offsets)[:, None]).all()
+    for document in range(0, store.documents, 17):
+        for query in range(count):
+            rows = queries[offsets[query] : offsets[query + 1]]
+            expected = expected_score(codec, segment, document, rows)
+            assert exact[query, document] == pytest.approx(expected, abs=1e-5 * tokens)
+
+
+def test_repeats_are_equal_bit_by_bit_and_lists_are_ranges(backend: Backend) -> None:
+    codec, segment = random_segment(200_000, centroids=1000)
+    store = backend.prepare(codec, [segment])
+    queries, offsets = random_queries(1)
+    every = Ranges(np.array([0]), np.array([store.documents]))
+    listed = Lists(np.arange(store.documents, dtype=np.uint32), np.array([0, store.documents]))
+    for precision in ("fast", "exact"):
+        first = backend.maxsim_quantized(store, queries, offsets, every, precision)
+        for _ in range(3):
+            np.testing.assert_array_equal(first, backend.maxsim_quantized(store, queries, offsets, every, precision))
+        np.testing.assert_array_equal(first[0], backend.maxsim_quantized(store, queries, offsets, listed, precision))
