@@ -63,10 +63,12 @@ class Kernel:
 
 
 KERNELS = (
-    Kernel("fast, 2 bits, 64 dims", r"maxsim_fastILi2E", 24, 32),
-    Kernel("fast, 2 bits, 96 dims", r"maxsim_fastILi3E", 32, 32),
-    Kernel("fast, 2 bits, 128 dims", r"maxsim_fastILi4E", 40, 32, target=70),
-    Kernel("batch, 2 bits, 128 dims", r"maxsim_batchILi4E", 40, 256, sharing=8, turns=8, repeats=4, target=70),
+    Kernel("fast, 2 bits, 64 dims", r"maxsim_fastILi2ELi2E", 24, 32),
+    Kernel("fast, 2 bits, 96 dims", r"maxsim_fastILi2ELi3E", 32, 32),
+    Kernel("fast, 2 bits, 128 dims", r"maxsim_fastILi2ELi4E", 40, 32, target=70),
+    Kernel("fast, 1 bit, 128 dims", r"maxsim_fastILi1ELi4E", 24, 32, target=60),
+    Kernel("fast, 4 bits, 128 dims", r"maxsim_fastILi4ELi4E", 72, 32, target=45),
+    Kernel("batch, 2 bits, 128 dims", r"maxsim_batchILi2ELi4E", 40, 256, sharing=8, turns=8, repeats=4, target=70),
 )
 # 128 tokens and 4 warps a turn. Ids and scalars lie apart from the codes, rows of centroid scores are fp16.
 TRITON = Kernel(

@@ -9,7 +9,8 @@ recalls 1.5 to 3 ms, so 30x and 200x fast-plaid's two settings, 5x and 15x those
 
 Looking back (gesetze-de, all peers in one run, 2 cores with AVX-512; at the recall of each): fast-plaid's two settings
 44x and 259x at 4 bits, 54x and 285x at 2; xtr-warp-rs' 5.1x and 15.6x, 5.6x and 18.3x; colbert-ai's PLAID 11x at its
-default and 26x to 108x at wider ones; PyLate's 622x. scifact, 4 bits: 35x, 248x, 8.0x, and 14.1x (15.9x by 2 bits).
+default and 26x to 108x at wider ones; PyLate's 622x. scifact: 36x, 269x,
+8.2x and 14.4x (15.1x by 1 bit) at 4 bits, 46x, 258x, 8.0x and 17.8x at 2; colbert-ai's 11x to 81x at 4.
 
 `environments.py` pins the peers, `drivers/` has one program per peer that its own interpreter runs and that knows
 nothing of this engine, `indexes.py` builds and caches, `rounds.py` measures, `comparison.py` says what it means.

@@ -55,11 +55,11 @@ std::vector<uint32_t> words_of(const LevelBytes& levels) {
 
 // The levels in fp16, byte by byte: all high bytes, then all low ones.
 std::vector<uint32_t> halves_of(const CodecView& codec) {
-  std::vector<uint32_t> words(2);
-  for (int i = 0; i < 4; ++i) {
+  std::vector<uint32_t> words(8);
+  for (int i = 0; i < 1 << codec.nbits; ++i) {
     const uint32_t half = float_to_half(codec.levels[i]);
-    words[0] |= half >> 8 << (8 * i);
-    words[1] |= (half & 255) << (8 * i);
+    words[i / 4] |= half >> 8 << (i % 4 * 8);
+    words[4 + i / 4] |= (half & 255) << (i % 4 * 8);
   }
   return words;
 }
@@ -221,36 +221,47 @@ std::vector<double> DeviceQueries::time_scans(int repeats) const {
   return seconds;
 }
 
+// work.operator()<bits, blocks>() for the codes of a store; 0 blocks stand for more than the kernels know of.
+template <class Work>
+void with_shape(const TileShape& shape, const Work& work) {
+  const auto with_blocks = [&]<int kBits>() {
+    switch (shape.blocks) {
+      case 1: return work.template operator()<kBits, 1>();
+      case 2: return work.template operator()<kBits, 2>();
+      case 3: return work.template operator()<kBits, 3>();
+      case 4: return work.template operator()<kBits, 4>();
+      default: return work.template operator()<kBits, 0>();
+    }
+  };
+  switch (shape.bits) {
+    case 1: return with_blocks.template operator()<1>();
+    case 2: return with_blocks.template operator()<2>();
+    default: return with_blocks.template operator()<4>();
+  }
+}
+
 void DeviceQueries::score_fast(const Plan& plan, const Launch& arrays, float* partial) const {
   const unsigned blocks = blocks_a_piece(4, plan.pieces.size(), plan.most_tiles, kFastWarps);
-  const auto run = [&]<int kBlocks>() {
-    launch<maxsim_fast<kBlocks>>(store_.stream, blocks * piece_count_, kFastThreads,
-                                 fast_shared_bytes(store_.shape, FastShape<kBlocks>::kQueryInRegisters), arrays.work,
-                                 arrays.queries, store_.level_words.data(), store_.shape.blocks, partial);
-  };
-  switch (store_.shape.blocks) {
-    case 1: run.operator()<1>(); break;
-    case 2: run.operator()<2>(); break;
-    case 3: run.operator()<3>(); break;
-    case 4: run.operator()<4>(); break;
-    default: run.operator()<0>();
-  }
+  with_shape(store_.shape, [&]<int kBits, int kBlocks>() {
+    launch<maxsim_fast<kBits, kBlocks>>(
+        store_.stream, blocks * piece_count_, kFastThreads,
+        fast_shared_bytes<FastShape<kBits, kBlocks>>(store_.shape), arrays.work, arrays.queries,
+        store_.level_words.data(), store_.shape.blocks, partial);
+  });
 }
 
 void DeviceQueries::score_batch(const Plan& plan, const Launch& arrays, float* partial) const {
   const unsigned groups = (piece_count_ + kBatchWarps - 1) / kBatchWarps;
   const unsigned blocks = blocks_a_piece(2, groups, plan.most_tiles, kBatchWarps);
-  const auto run = [&]<int kBlocks>() {
-    launch<maxsim_batch<kBlocks>>(store_.stream, blocks * groups, kBatchThreads, batch_shared_bytes(store_.shape), arrays.work,
-                                  arrays.queries, store_.centroid_halves.data(), store_.level_halves.data(), blocks, partial);
-  };
-  switch (store_.shape.blocks) {
-    case 1: run.operator()<1>(); break;
-    case 2: run.operator()<2>(); break;
-    case 3: run.operator()<3>(); break;
-    case 4: run.operator()<4>(); break;
-    default: throw std::logic_error("no batch kernel has so many dimensions");
-  }
+  with_shape(store_.shape, [&]<int kBits, int kBlocks>() {
+    if constexpr (kBlocks == 0) {
+      throw std::logic_error("no batch kernel has so many dimensions");
+    } else {
+      launch<maxsim_batch<kBits, kBlocks>>(store_.stream, blocks * groups, kBatchThreads, batch_shared_bytes(store_.shape),
+                                           arrays.work, arrays.queries, store_.centroid_halves.data(),
+                                           store_.level_halves.data(), blocks, partial);
+    }
+  });
 }
 
 void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* partial) const {

@@ -40,13 +40,22 @@ struct CodePlace {
   int lane, word, shift;
 };
 
-// At 2 bits a word is a block. A lane 4g + t holds the dimensions 4t + j and 16 + 4t + j of tokens g and g + 8, j = 0..3:
-// nibble j of token g and nibble 4 + j of token g + 8 have the first in the low half, the second in the high half.
-// So `word & 0x33333333` and `word >> 2 & 0x33333333` are selectors of permute_bytes for four look-ups each.
-JCB_ANYWHERE constexpr CodePlace place_of_2bit_code(int token, int dimension) {
-  const int within = dimension % kBlockDimensions;
-  return {token % 8 * 4 + within / 4 % 4, dimension / kBlockDimensions,
-          4 * (within % 4 + token / 8 * 4) + 2 * (within / 16)};
+// A lane 4g + t holds of each block the dimensions 4t + j and 16 + 4t + j ("halves" 0 and 1) of the tokens g and g + 8, j =
+// 0..3. Of a word, nibble j is token g's and nibble 4 + j token g + 8's, and so the 16 low bits are a selector of
+// permute_bytes for four look-ups, once what is not to be looked up is masked:
+//   1 bit    a word is two blocks: bit 2 (block % 2) + half of a nibble
+//   2 bits   a word is a block: bits 2 half and 2 half + 1
+//   4 bits   a word is half a block
+JCB_ANYWHERE constexpr int word_of_code(int bits, int block, int half) {
+  return bits == 1 ? block / 2 : bits == 2 ? block : 2 * block + half;
+}
+JCB_ANYWHERE constexpr int shift_of_code(int bits, int block, int half) {
+  return bits == 1 ? 2 * (block % 2) + half : bits == 2 ? 2 * half : 0;
+}
+JCB_ANYWHERE constexpr CodePlace place_of_code(int bits, int token, int dimension) {
+  const int block = dimension / kBlockDimensions, within = dimension % kBlockDimensions, half = within / 16;
+  return {token % 8 * 4 + within / 4 % 4, word_of_code(bits, block, half),
+          4 * (within % 4 + token / 8 * 4) + shift_of_code(bits, block, half)};
 }
 
 // The dimension that column k of operand A (row k of B) of multiply_f16 is, in a step of 16: a lane's four values of a row

@@ -11,8 +11,9 @@ namespace jcb::cuda {
 namespace {
 
 int blocks_of(const CodecView& codec) {
-  if (codec.nbits != 2) {
-    throw std::invalid_argument("the CUDA kernels read codes of 2 bits; this codec has " + std::to_string(codec.nbits));
+  if (codec.nbits != 1 && codec.nbits != 2 && codec.nbits != 4) {
+    throw std::invalid_argument("the CUDA kernels read codes of 1, 2 or 4 bits; this codec has " +
+                                std::to_string(codec.nbits));
   }
   return static_cast<int>((codec.dim + kBlockDimensions - 1) / kBlockDimensions);
 }
@@ -34,8 +35,8 @@ void put_token(const CodecView& codec, const SegmentView& segment, int64_t token
                uint8_t* tile) {
   const uint8_t* const codes = segment.codes + token * codec.code_bytes();
   for (int64_t d = 0; d < codec.dim; ++d) {
-    const uint32_t code = codes[d / 4] >> (d % 4 * 2) & 3;
-    const CodePlace place = place_of_2bit_code(row, static_cast<int>(d));
+    const uint32_t code = codes[d * codec.nbits / 8] >> (d * codec.nbits % 8) & ((1u << codec.nbits) - 1);
+    const CodePlace place = place_of_code(codec.nbits, row, static_cast<int>(d));
     uint8_t* const word = tile + shape.place_of(place.word, place.lane);
     word[place.shift / 8] |= static_cast<uint8_t>(code << place.shift % 8);
   }

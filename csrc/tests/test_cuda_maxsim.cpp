@@ -36,6 +36,8 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
+constexpr double kBatchError = 2e-4;  // a query token; fp16 vectors of length 1
+
 // Every score of `documents` for every query, as a scan gives them. `most` is allowed where it is less than what is proven:
 // a batch is far nearer than its bound, which a single piece shares.
 void check_scores(const char* what, const Corpus& corpus, const Queries& queries, const std::vector<float>& scores,
@@ -57,8 +59,6 @@ void check_scores(const char* what, const Corpus& corpus, const Queries& queries
 }
 
 // 8 * 16 tokens and some: every warp has documents of its own, and some have none.
-constexpr double kBatchError = 2e-4;  // a query token; fp16 vectors of length 1
-
 const std::vector<int64_t> kLengths{0, 1, 17, 0, 16, 130, 15, 300, 33, 1, 1, 64, 0};
 
 void check_scan(const char* what, const CorpusOptions& options, const std::vector<int64_t>& query_lengths,
@@ -84,6 +84,19 @@ void test_every_dimension_is_scored() {
     options.document_lengths = {5, 0, 20, 33};
     options.seed = static_cast<uint64_t>(dim);
     check_scan("dimensions", options, {4});
+  }
+}
+
+void test_every_width_of_codes_is_scored() {
+  for (const int nbits : {1, 4}) {
+    for (const int64_t dim : {5, 32, 64, 96, 100, 128, 160, 300}) {
+      CorpusOptions options;
+      options.dim = dim;
+      options.nbits = nbits;
+      options.document_lengths = {5, 0, 20, 33};
+      check_scan("width of codes", options, {4, 32});
+      check_scan("width of codes in a batch", options, {4, 1, 1, 40}, 1.0f, dim > 32 ? kBatchError : INFINITY);
+    }
   }
 }
 
@@ -306,6 +319,7 @@ void test_scalars_are_cut_down_to_the_largest_of_their_segment() {
 
 int run_all() {
   test_every_dimension_is_scored();
+  test_every_width_of_codes_is_scored();
   test_queries_of_any_length_are_scored();
   test_ragged_documents_are_scored();
   test_batches_are_scored();

@@ -16,6 +16,7 @@ from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
 PIECE = 32  # query tokens of a program
 _PIECE_FIELDS = 8
+_MOST_PIECES = 65_535  # of a launch, along its second axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,8 @@ def plan(store: TritonStore, query_offsets: Int64Array, candidates: Candidates, 
         for start in starts:
             pieces.append((first, last - first, outputs, start, min(PIECE, end - start)))
             outputs += last - first
+    if len(pieces) > _MOST_PIECES:
+        raise InputError(f"{len(pieces)} pieces of {PIECE} query tokens in one call; at most {_MOST_PIECES}: ask in parts")
     described = np.zeros((len(pieces), _PIECE_FIELDS), dtype=np.int64)
     described[:, :5] = np.array(pieces, dtype=np.int64).reshape(-1, 5)
     columns = described[:, 3:4] + np.arange(PIECE)

@@ -40,7 +40,7 @@ def skip_without_nvcc() -> str:
 
 @cache
 def resources(architecture: str) -> dict[str, Resources]:
-    """Of every kernel, by a name such as maxsim_fast<4>."""
+    """Of every kernel, by a name such as maxsim_fast<2, 4>: bits, blocks of dimensions."""
     found: dict[str, Resources] = {}
     output = ROOT / "build" / "cuda-compiled"
     output.mkdir(parents=True, exist_ok=True)
@@ -50,9 +50,9 @@ def resources(architecture: str) -> dict[str, Resources]:
 
 
 def readable(mangled: str) -> str:
-    match = re.match(r"_ZN3jcb4cuda\d+([a-z_]+?)(?:ILi(\d+)E)?E", mangled)
+    match = re.match(r"_ZN3jcb4cuda\d+([a-z_]+?)(?:ILi(\d+)ELi(\d+)E)?E", mangled)
     assert match, mangled
-    return f"{match[1]}<{match[2]}>" if match[2] else match[1]
+    return f"{match[1]}<{match[2]}, {match[3]}>" if match[2] else match[1]
 
 
 def test_every_kernel_is_known_here() -> None:

@@ -15,25 +15,26 @@ KERNELS = "csrc/cuda/kernels/"
 MUTANTS = {
     "a tile is used before it has arrived": (
         KERNELS + "maxsim_fast.h",
-        "wait_for_copies<kStages - 2>()",
-        "wait_for_copies<kStages - 1>()",
+        "wait_for_copies<Shape::kStages - 2>()",
+        "wait_for_copies<Shape::kStages - 1>()",
     ),
     "lanes do not wait for each other's copies": (
         KERNELS + "maxsim_fast.h",
         "    warp_barrier();\n    const char* const tile",
         "    const char* const tile",
     ),
-    "the ring is filled one tile too far": (KERNELS + "maxsim_fast.h", "i < kStages - 1; ++i", "i < kStages; ++i"),
+    "the ring is filled one tile too far": (KERNELS + "maxsim_fast.h", "i < Shape::kStages - 1; ++i", "i < Shape::kStages; ++i"),
     "two columns read one centroid score": (
         KERNELS + "maxsim_fast.h",
         "row_scores[row].y, 0x4342",
         "row_scores[row].y, 0x4340",
     ),
     "a code is looked up a nibble off": (
-        KERNELS + "maxsim_fast.h",
-        "permute_bytes(levels, 0, high >> 16)",
-        "permute_bytes(levels, 0, high >> 12)",
+        KERNELS + "look_up.h",
+        "permute_bytes(table.words[0], 0, selectors >> 16)",
+        "permute_bytes(table.words[0], 0, selectors >> 12)",
     ),
+    "the fourth bit of a code is lost": (KERNELS + "look_up.h", "(high & is_high)", "(low & is_high)"),
     "rows are not compared across lanes": (
         KERNELS + "maxsim_fast.h",
         "for (int bits = 4; bits",
@@ -56,7 +57,7 @@ MUTANTS = {
         "end_of_item() <= tile",
         "end_of_item() < tile",
     ),
-    "low bytes of levels are lost": (KERNELS + "maxsim_batch.h", "permute_bytes(table.y, 0, selector)", "0u"),
+    "low bytes of levels are lost": (KERNELS + "maxsim_batch.h", "table.lower, lower)", "table.upper, lower)"),
     "vectors are overwritten while they are multiplied": (
         KERNELS + "maxsim_exact.h",
         "      warp_barrier();\n    }\n#pragma unroll\n    for (int token",

@@ -5,6 +5,7 @@
 // own piece. Unlike in maxsim_fast.h, centroids are added before the products: 2 bytes a dimension for all eight pieces
 // instead of 32 bytes a token for each. Sums and maxima are fp32. What limits it is the matrix units.
 #pragma once
+#include "cuda/kernels/look_up.h"
 #include "cuda/kernels/work.h"
 #include "cuda/query_layout.h"
 
@@ -18,27 +19,36 @@ constexpr size_t batch_shared_bytes(const TileShape& tile) {
   return kBatchWarps * (2 * decoded + tile.bytes());
 }
 
+// Levels in fp16, byte by byte.
+struct HalfTable {
+  ByteTable upper, lower;
+
+  JCB_DEVICE explicit HalfTable(const uint32_t* from) : upper(from), lower(from + 4) {}
+};
+
 // Levels in fp16 of a block's codes: of each token (row) of the lane eight, as pairs in the order of half operands.
-// table: the high bytes of the levels, and their low bytes.
-JCB_DEVICE void look_up_halves(uint32_t word, const uint2& table, uint32_t (&pairs)[2][4]) {
-  const uint32_t low = word & 0x33333333, high = word >> 2 & 0x33333333;
+template <int kBits>
+JCB_DEVICE void look_up_halves(const char* tile, const TileShape& shape, int lane, int block, const HalfTable& table,
+                               uint32_t (&pairs)[2][4]) {
 #pragma unroll
-  for (int row = 0; row < 2; ++row) {
+  for (int half = 0; half < 2; ++half) {
+    const uint32_t word = *reinterpret_cast<const uint32_t*>(tile + shape.place_of(word_of_code(kBits, block, half), lane));
+    uint32_t upper[2], lower[2];
+    look_up_word<kBits>(word, shift_of_code(kBits, block, half), table.upper, upper);
+    look_up_word<kBits>(word, shift_of_code(kBits, block, half), table.lower, lower);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t selector = (half ? high : low) >> (16 * row);
-      const uint32_t upper = permute_bytes(table.x, 0, selector), lower = permute_bytes(table.y, 0, selector);
-      pairs[row][2 * half] = permute_bytes(upper, lower, 0x1504);
-      pairs[row][2 * half + 1] = permute_bytes(upper, lower, 0x3726);
+    for (int row = 0; row < 2; ++row) {
+      pairs[row][2 * half] = permute_bytes(upper[row], lower[row], 0x1504);
+      pairs[row][2 * half + 1] = permute_bytes(upper[row], lower[row], 0x3726);
     }
   }
 }
 
 // norm * (centroid + sigma * level), 2 kBlocks steps of 16 dimensions, into `to` [step][lane].
 // centroids: [K][kBlocks][4]: what lane 4g + t adds to a block.
-template <int kBlocks>
-JCB_DEVICE void decode_tile(const char* tile, const uint4* centroids, const uint2& table, int lane, uint4* to) {
-  constexpr TileShape kTile{2, kBlocks};
+template <int kBits, int kBlocks>
+JCB_DEVICE void decode_tile(const char* tile, const uint4* centroids, const HalfTable& table, int lane, uint4* to) {
+  constexpr TileShape kTile{kBits, kBlocks};
   const uint4 rows = *reinterpret_cast<const uint4*>(tile + kTile.code_bytes() + lane / 4 * 16);
   const uint4* const centroid[2] = {centroids + static_cast<size_t>(rows.x) * kBlocks * 4 + lane % 4,
                                     centroids + static_cast<size_t>(rows.z) * kBlocks * 4 + lane % 4};
@@ -48,7 +58,7 @@ JCB_DEVICE void decode_tile(const char* tile, const uint4* centroids, const uint
 #pragma unroll 1
   for (int block = 0; block < kBlocks; ++block) {
     uint32_t pairs[2][4];
-    look_up_halves(*reinterpret_cast<const uint32_t*>(tile + kTile.place_of(block, lane)), table, pairs);
+    look_up_halves<kBits>(tile, kTile, lane, block, table, pairs);
 #pragma unroll
     for (int row = 0; row < 2; ++row) {
       const uint4 own = centroid[row][block * 4];
@@ -96,17 +106,17 @@ struct BatchScores {
 
 // Every piece has the same items, and their tiles follow each other. gridDim.x is blocks_a_group times the groups of
 // eight pieces; warps without a piece decode only.
-template <int kBlocks>
+template <int kBits, int kBlocks>
 JCB_KERNEL(kBatchThreads, 2) maxsim_batch(Work work, Queries queries, const uint4* __restrict__ centroids,
                                           const uint32_t* __restrict__ level_halves, uint32_t blocks_a_group,
                                           float* __restrict__ partial_scores) {
-  constexpr TileShape kTile{2, kBlocks};
+  constexpr TileShape kTile{kBits, kBlocks};
   constexpr int kSteps = 2 * kBlocks, kDecoded = kSteps * kWarpLanes;  // uint4 of a decoded tile
   const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes;
   const uint32_t piece_number = blockIdx.x / blocks_a_group * kBatchWarps + warp;
   const bool has_piece = piece_number < queries.piece_count;
   const Piece piece = queries.pieces[has_piece ? piece_number : 0];
-  const uint2 table{level_halves[0], level_halves[1]};
+  const HalfTable table(level_halves);
 
   uint2 query[kSteps * kColumnTiles];
 #pragma unroll
@@ -133,7 +143,7 @@ JCB_KERNEL(kBatchThreads, 2) maxsim_batch(Work work, Queries queries, const uint
     wait_for_copies<0>();
     warp_barrier();  // this tile is here for every lane
     if (tile < end) {
-      decode_tile<kBlocks>(raw, centroids, table, lane, decoded + (side * kBatchWarps + warp) * kDecoded);
+      decode_tile<kBits, kBlocks>(raw, centroids, table, lane, decoded + (side * kBatchWarps + warp) * kDecoded);
     }
     warp_barrier();  // and read: the next may come
   };

@@ -39,13 +39,18 @@ JCB_DEVICE uint32_t piece_of_output(const Queries& queries, uint64_t output) {
 // This lane's 16 values of a block: two tokens, eight dimensions.
 JCB_DEVICE void decode_block(const Decoding& given, const TileShape& shape, const char* tile, const uint4& rows, int block,
                              int lane, float* decoded) {
-  const uint32_t word = *reinterpret_cast<const uint32_t*>(tile + shape.place_of(block, lane));
+  const uint32_t mask = (1u << shape.bits) - 1;
+  uint32_t words[2];  // codes of the two halves, in the lowest bits of nibbles
+  for (int half = 0; half < 2; ++half) {
+    const int place = shape.place_of(word_of_code(shape.bits, block, half), lane);
+    words[half] = *reinterpret_cast<const uint32_t*>(tile + place) >> shift_of_code(shape.bits, block, half);
+  }
   for (int row = 0; row < 2; ++row) {
     const float* const centroid = given.centroids + static_cast<size_t>(row ? rows.z : rows.x) * given.dim;
     const float sigma = high_of(row ? rows.w : rows.y);
     for (int i = 0; i < 8; ++i) {
       const int within = lane % 4 * 4 + i % 4 + i / 4 * 16, dimension = block * kBlockDimensions + within;
-      const uint32_t code = word >> (4 * (i % 4 + 4 * row) + 2 * (i / 4)) & 3;
+      const uint32_t code = words[i / 4] >> (4 * (i % 4 + 4 * row)) & mask;
       decoded[within * kDecodedStride + lane / 4 + 8 * row] =
           dimension < given.dim ? fmaf(sigma, given.levels[code], centroid[dimension]) : 0.0f;
     }

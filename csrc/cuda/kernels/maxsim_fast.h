@@ -5,25 +5,28 @@
 // the other operand, the query, stays in registers. Centroid scores are 32 bytes a token, in steps of the query tokens.
 // What limits one query on a large GPU is memory: tiles from HBM, rows of centroid scores from the L2 cache.
 #pragma once
+#include "cuda/kernels/look_up.h"
 #include "cuda/kernels/work.h"
 #include "cuda/query_layout.h"
 
 namespace jcb::cuda {
 
 constexpr int kFastWarps = 4, kFastThreads = kFastWarps * kWarpLanes;
-constexpr int kStages = 4;                      // tiles of a warp's ring
 constexpr uint32_t kMagicBits = 0x4b400000;     // of 3 * 2^22: counted up from there, an integer below 2^22 is ...
 constexpr float kMagic = 12582912.0f;           // ... the float kMagic + integer, without a conversion
 constexpr int kMostBlocksByMagic = 8;           // 8 * 32 products of 127 * 127 are below 2^22
 constexpr uint32_t kMinusInfinityTwice = 0xfc00fc00;
 
 // Codes of a block of 32 dimensions as operand A: registers 0 and 2 are a token, 1 and 3 the one 8 below.
-JCB_DEVICE void look_up_2bits(uint32_t word, uint32_t levels, uint32_t (&a)[4]) {
-  const uint32_t low = word & 0x33333333, high = word >> 2 & 0x33333333;
-  a[0] = permute_bytes(levels, 0, low);
-  a[1] = permute_bytes(levels, 0, low >> 16);
-  a[2] = permute_bytes(levels, 0, high);
-  a[3] = permute_bytes(levels, 0, high >> 16);
+template <int kBits, class Words>
+JCB_DEVICE void look_up_block(const Words& words, int block, const ByteTable& levels, uint32_t (&a)[4]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    uint32_t bytes[2];
+    look_up_word<kBits>(words.at(word_of_code(kBits, block, half)), shift_of_code(kBits, block, half), levels, bytes);
+    a[2 * half] = bytes[0];
+    a[2 * half + 1] = bytes[1];
+  }
 }
 
 // Two bytes of a word as a pair of scores without the 128: 0x64 above a byte is the fp16 number 1024 + byte.
@@ -32,11 +35,13 @@ JCB_DEVICE uint32_t scores_of_bytes(uint32_t word, uint32_t selector) {
 }
 
 // What is known of a tile when the kernel is compiled. kBlocks: blocks of 32 dimensions; 0 for any number.
-template <int kBlocks>
+template <int kCodeBits, int kBlocks>
 struct FastShape {
+  static constexpr int kBits = kCodeBits;
+  static constexpr int kStages = 4;  // tiles of a warp's ring
   static constexpr bool kQueryInRegisters = true;
   static constexpr bool kByMagic = kBlocks <= kMostBlocksByMagic;
-  static constexpr TileShape kTile{2, kBlocks};
+  static constexpr TileShape kTile{kBits, kBlocks};
 
   JCB_DEVICE explicit FastShape(int) {}
   JCB_DEVICE static constexpr int blocks() { return kBlocks; }
@@ -44,13 +49,15 @@ struct FastShape {
   JCB_DEVICE static constexpr int pieces() { return kTile.pieces(); }
   JCB_DEVICE static constexpr int code_bytes() { return kTile.code_bytes(); }
 };
-template <>
-struct FastShape<0> {
+template <int kCodeBits>
+struct FastShape<kCodeBits, 0> {
+  static constexpr int kBits = kCodeBits;
+  static constexpr int kStages = 2;  // of 1,024 dimensions at 4 bits more would not fit 100 KB, which every GPU has
   static constexpr bool kQueryInRegisters = false;
   static constexpr bool kByMagic = false;
   const TileShape tile;
 
-  JCB_DEVICE explicit FastShape(int blocks) : tile(2, blocks) {}
+  JCB_DEVICE explicit FastShape(int blocks) : tile(kBits, blocks) {}
   JCB_DEVICE int blocks() const { return tile.blocks; }
   JCB_DEVICE int bytes() const { return tile.bytes(); }
   JCB_DEVICE int pieces() const { return tile.pieces(); }
@@ -68,7 +75,7 @@ struct TileRing {
   const char* source;
   int fill = 0, drain = 0;
 
-  JCB_DEVICE int after(int slot) const { return slot == (kStages - 1) * shape.bytes() ? 0 : slot + shape.bytes(); }
+  JCB_DEVICE int after(int slot) const { return slot == (Shape::kStages - 1) * shape.bytes() ? 0 : slot + shape.bytes(); }
   JCB_DEVICE void fetch() {
     while (left == 0 && item < last) {
       left = tiles_of(work, item);
@@ -88,7 +95,7 @@ struct TileRing {
   }
   // The next tile, for every lane. Nobody reads the one before it any more.
   JCB_DEVICE const char* next() {
-    wait_for_copies<kStages - 2>();
+    wait_for_copies<Shape::kStages - 2>();
     warp_barrier();
     const char* const tile = slots + drain;
     drain = after(drain);
@@ -107,11 +114,11 @@ struct FastQuery {
   }
   JCB_DEVICE const uint2& at(int block, int n) const { return operands[block * kColumnTiles + n]; }
 };
-template <>
-struct FastQuery<FastShape<0>> {
+template <int kBits>
+struct FastQuery<FastShape<kBits, 0>> {
   const uint2* own;
 
-  JCB_DEVICE FastQuery(const uint2* from, char* shared, const FastShape<0>& shape)
+  JCB_DEVICE FastQuery(const uint2* from, char* shared, const FastShape<kBits, 0>& shape)
       : own(reinterpret_cast<const uint2*>(shared) + threadIdx.x % kWarpLanes) {
     for (int i = threadIdx.x; i < shape.blocks() * kColumnTiles * kWarpLanes; i += kFastThreads) {
       reinterpret_cast<uint2*>(shared)[i] = from[i];
@@ -129,13 +136,14 @@ struct TileWords {
   JCB_DEVICE TileWords(const char* tile, int lane, const Shape&) { load_words(tile, lane, words); }
   JCB_DEVICE uint32_t at(int word) const { return words[word]; }
 };
-template <>
-struct TileWords<FastShape<0>> {
+template <int kBits>
+struct TileWords<FastShape<kBits, 0>> {
   const char* tile;
   const int lane;
-  const FastShape<0>& shape;
+  const FastShape<kBits, 0>& shape;
 
-  JCB_DEVICE TileWords(const char* tile, int lane, const FastShape<0>& shape) : tile(tile), lane(lane), shape(shape) {}
+  JCB_DEVICE TileWords(const char* tile, int lane, const FastShape<kBits, 0>& shape)
+      : tile(tile), lane(lane), shape(shape) {}
   JCB_DEVICE uint32_t at(int word) const {
     return *reinterpret_cast<const uint32_t*>(tile + shape.tile.place_of(word, lane));
   }
@@ -144,32 +152,34 @@ struct TileWords<FastShape<0>> {
 constexpr size_t fast_query_bytes(int blocks) {
   return static_cast<size_t>(blocks) * kColumnTiles * kWarpLanes * sizeof(uint2);
 }
-constexpr size_t fast_shared_bytes(const TileShape& tile, bool query_in_registers) {
-  return static_cast<size_t>(kFastWarps) * kStages * tile.bytes() + (query_in_registers ? 0 : fast_query_bytes(tile.blocks));
+template <class Shape>
+constexpr size_t fast_shared_bytes(const TileShape& tile) {
+  return static_cast<size_t>(kFastWarps) * Shape::kStages * tile.bytes() +
+         (Shape::kQueryInRegisters ? 0 : fast_query_bytes(tile.blocks));
 }
 
-template <int kBlocks>
+template <int kBits, int kBlocks>
 JCB_KERNEL(kFastThreads, 4) maxsim_fast(Work work, Queries queries, const uint32_t* __restrict__ level_bytes,
                                         int any_blocks, float* __restrict__ partial_scores) {
-  using Shape = FastShape<kBlocks>;
+  using Shape = FastShape<kBits, kBlocks>;
   const Shape shape(any_blocks);
   const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes, member = lane % 4;
   const uint32_t blocks_a_piece = gridDim.x / queries.piece_count;
   const uint32_t piece_number = blockIdx.x / blocks_a_piece;
   const Piece piece = queries.pieces[piece_number];
-  const uint32_t levels = level_bytes[0];
+  const ByteTable levels(level_bytes);
 
   char* const rings = dynamic_shared();
   const FastQuery<Shape> query(
       queries.bytes + static_cast<size_t>(piece_number) * shape.blocks() * kColumnTiles * kWarpLanes,
-      rings + kFastWarps * kStages * shape.bytes(), shape);
+      rings + kFastWarps * Shape::kStages * shape.bytes(), shape);
   const uint2* const scores = reinterpret_cast<const uint2*>(queries.scores) +
                               static_cast<size_t>(piece_number) * queries.centroid_rows * 4 + member;
   const float unit = queries.units[piece_number];
   const Share share = share_of(work, piece, (blockIdx.x % blocks_a_piece) * kFastWarps + warp,
                                blocks_a_piece * kFastWarps);
-  TileRing<Shape> ring{work, shape, rings + warp * kStages * shape.bytes(), lane, share.first, share.last, 0, work.tiles};
-  for (int i = 0; i < kStages - 1; ++i) ring.fetch();
+  TileRing<Shape> ring{work, shape, rings + warp * Shape::kStages * shape.bytes(), lane, share.first, share.last, 0, work.tiles};
+  for (int i = 0; i < Shape::kStages - 1; ++i) ring.fetch();
 
   for (uint32_t item = share.first; item < share.last; ++item) {
     const uint32_t tiles = tiles_of(work, item);
@@ -193,7 +203,7 @@ JCB_KERNEL(kFastThreads, 4) maxsim_fast(Work work, Queries queries, const uint32
 #pragma unroll
       for (int block = 0; block < shape.blocks(); ++block) {
         uint32_t a[4];
-        look_up_2bits(words.at(block), levels, a);
+        look_up_block<kBits>(words, block, levels, a);
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n) multiply_i8(sums[n], a, query.at(block, n).x, query.at(block, n).y);
       }
