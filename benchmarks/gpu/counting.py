@@ -42,6 +42,19 @@ class MainLoop:
         return Counter(_class_of(line) for line in self.lines)
 
 
+def spills_in(lines: list[str]) -> int:
+    """Loads and stores of a thread's own memory."""
+    return sum(opcode(line).split(".")[0] in ("STL", "LDL") for line in lines)
+
+
+def spills_of_main_loop(lines: list[str]) -> int:
+    """Those in the loop around the matrix instructions, or anywhere where there is none."""
+    try:
+        return spills_in(main_loop(lines).lines)
+    except ValueError:
+        return spills_in(lines)
+
+
 def opcode(line: str) -> str:
     """The name of an instruction without its predicate."""
     return re.sub(r"^@!?U?P[T\d]\s+", "", line).split(" ")[0]

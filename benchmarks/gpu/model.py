@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, disassemble
-from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop
-from benchmarks.gpu.triton_programs import compile_program, machine_code, programs, registers_of, spills_in
+from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop, spills_in
+from benchmarks.gpu.triton_programs import compile_program, machine_code, programs, registers_of
 from benchmarks.harness import write_result
 
 TILE_TOKENS = 16

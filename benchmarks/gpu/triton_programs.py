@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gpu.compiler import parse_disassembly, run_nvdisasm
-from benchmarks.gpu.counting import opcode
+from benchmarks.gpu.counting import spills_of_main_loop
 
 LEVELS = np.array([-1.5104, -0.4528, 0.4528, 1.5104], dtype=np.float32)
 _POINTERS = {
@@ -30,13 +30,13 @@ _POINTERS = {
     "first_tokens": "*i64",
     "token_counts": "*i32",
     "pieces": "*i64",
-    "centroid_scores": "*fp16",
+    "table": "*fp16",
     "centroid_vectors": "*fp32",
     "queries": "*fp16",
     "lengths": "*fp32",
     "levels": "*fp16",
     "partial": "*fp32",
-    "centroids": "i32",
+    "columns": "i32",
 }
 
 
@@ -56,7 +56,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a program takes: registers a thread, instructions that spill, bytes of shared memory a block."""
+    """What a program takes: registers a thread, spills in its main loop, bytes of shared memory a block."""
 
     registers: int
     spills: int
@@ -94,7 +94,7 @@ def compile_program(program: Program, capability: int) -> tuple[bytes, int]:
     types = {**_POINTERS, **({"queries": "*fp32", "levels": "*fp32"} if program.is_exact else {})}
     signature = {name: "constexpr" if name in program.constants else types[name] for name in function.arg_names}
     aligned = {  # as the launcher finds at run time
-        (place,): [["tt.divisibility", 16]] for place, kind in enumerate(signature.values()) if kind.startswith("*")
+        (place,): [["tt.divisibility", 16]] for place, kind in enumerate(signature.values()) if kind != "constexpr"
     }
     source = triton.compiler.ASTSource(
         fn=function, signature=signature, constexprs=dict(program.constants), attrs=aligned
@@ -110,11 +110,6 @@ def machine_code(cubin: bytes, folder: Path) -> list[str]:
     path.write_bytes(cubin)
     (lines,) = parse_disassembly(run_nvdisasm(path)).values()
     return lines
-
-
-def spills_in(lines: list[str]) -> int:
-    """Loads and stores of a thread's own memory."""
-    return sum(opcode(line).split(".")[0] in ("STL", "LDL") for line in lines)
 
 
 def registers_of(cubin: bytes) -> int:
@@ -134,7 +129,7 @@ def registers_of(cubin: bytes) -> int:
 def resources(program: Program, capability: int, folder: Path) -> Compiled:
     """Compile a program and count what it takes."""
     cubin, shared = compile_program(program, capability)
-    return Compiled(registers_of(cubin), spills_in(machine_code(cubin, folder)), shared)
+    return Compiled(registers_of(cubin), spills_of_main_loop(machine_code(cubin, folder)), shared)
 
 
 def main() -> None:

@@ -108,7 +108,8 @@ class TritonBackend(HostOperations):
         ones = torch.ones(work.tokens.shape, dtype=torch.float32, device=self._device)
         if work.outputs:
             triton_kernels.maxsim_centroids[self._grid(work)](
-                own.ids, work.first_tokens, work.token_counts, work.pieces, scores, ones, partial, scores.shape[1],
+                own.ids, work.first_tokens, work.token_counts, work.pieces, _columns(scores, work), ones, partial,
+                work.tokens.numel(),
                 step=_STEP, num_warps=_WARPS,
             )  # fmt: skip
         return _shaped(added(partial, work), candidates, len(query_offsets) - 1)
@@ -159,12 +160,12 @@ class TritonBackend(HostOperations):
         width, nbits = self._width(store), store.codec.nbits
         arguments = (
             *self._stored(store, work),
-            (table.scores * inverse).half(),
+            _columns((table.scores * inverse).half(), work),
             self._planes(store, (table.queries * inverse[:, None]).half(), work),
             _of_pieces(lengths, work),
             store.levels.half(),
             partial,
-            table.scores.shape[1],
+            work.tokens.numel(),
         )
         row = {"code_bytes": store.codec.code_bytes, "width": width}
         if nbits == 2 and width <= _MOST_BYTES_OF_PLANES:
@@ -219,6 +220,12 @@ def _of_pieces(values: torch.Tensor, work: Work) -> torch.Tensor:
     """Values [Q, ...] of query tokens as [P, 32, ...], zeros where a column has no token."""
     padded = torch.cat([values, values.new_zeros((1, *values.shape[1:]))])
     return padded[torch.where(work.tokens < 0, len(values), work.tokens)]
+
+
+def _columns(scores: torch.Tensor, work: Work) -> torch.Tensor:
+    """Scores [K, Q] as [K, 32 P]: a column for each of every piece's, zeros where it has no token."""
+    padded = torch.cat([scores, scores.new_zeros((len(scores), 1))], dim=1)
+    return padded[:, torch.where(work.tokens < 0, scores.shape[1], work.tokens).flatten()].contiguous()
 
 
 def _shaped(scores: torch.Tensor, candidates: Candidates, queries: int) -> Float32Array:

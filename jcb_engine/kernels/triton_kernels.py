@@ -51,11 +51,10 @@ def _planes_of_2bits(packed, levels, lookup: tl.constexpr):
 
 
 @triton.jit
-def _centroid_scores(rows, ids, table, columns, first_column, query_tokens):
-    """[step, 32] of a table [K, columns]: of each row's centroid, for the piece's query tokens; 0 where it has none."""
-    column = tl.arange(0, 32)
-    place = tl.load(ids + rows).to(tl.int64)[:, None] * columns + first_column + column[None, :]
-    return tl.load(table + place, mask=column[None, :] < query_tokens, other=0.0).to(tl.float32)
+def _centroid_scores(rows, ids, table, columns, piece):
+    """[step, 32] of a table [K, columns]: of each row's centroid, for the piece's query tokens."""
+    place = tl.load(ids + rows).to(tl.int64)[:, None] * columns + piece * 32 + tl.arange(0, 32)[None, :]
+    return tl.load(table + place).to(tl.float32)
 
 
 @triton.jit
@@ -69,17 +68,17 @@ def _values(dots, rows, scores, norms, sigmas):
 @triton.jit
 def _store_score(partial, pieces, piece, item, best, lengths, column, tokens):
     """Writes the sum of maxima; -inf for a document without tokens. Only of an item that the piece has."""
-    output = tl.load(pieces + 8 * piece + 2) + item
+    output = tl.load(pieces + 4 * piece + 2) + item
     maxima = tl.where(tokens == 0, 0.0, tl.max(best, axis=0))
     score = tl.sum(maxima * tl.load(lengths + piece * 32 + column), axis=0)
     tl.store(partial + output, tl.where(tokens == 0, float("-inf"), score))
 
 
 # Arguments. codes [T, code_bytes] uint8; ids [T] int32; norms, sigmas [T] fp16; first_tokens [items] int64 and
-# token_counts [items] int32 of each item's document; pieces [P, 8] int64: first item, items, where scores go, the first
-# of its query tokens and how many, unused; table [K, columns] fp16 of all query tokens' centroid scores; queries [P,
-# planes, width, 32] fp16, a row for each byte of a row of codes; lengths [P, 32] fp32, by which the products of a query
-# token are multiplied; levels [2**nbits] fp16; partial [out].
+# token_counts [items] int32 of each item's document; pieces [P, 4] int64: first item, items, where scores go, unused;
+# table [K, columns] fp16 of centroid scores, columns = 32 P, zeros where a piece has no token; queries [P, planes, width,
+# 32] fp16, a row for each byte of a row of codes; lengths [P, 32] fp32, by which the products of a query token are
+# multiplied; levels [2**nbits] fp16; partial [out].
 @triton.jit
 def maxsim_2bits(
     codes,
@@ -103,12 +102,10 @@ def maxsim_2bits(
     """2 bits, rows of codes of at most 64 bytes: the query's planes stay in registers or shared memory."""
     item = tl.program_id(0)
     piece = tl.program_id(1)
-    if item < tl.load(pieces + 8 * piece + 1):
-        number = tl.load(pieces + 8 * piece) + item
+    if item < tl.load(pieces + 4 * piece + 1):
+        number = tl.load(pieces + 4 * piece) + item
         first = tl.load(first_tokens + number)
         tokens = tl.load(token_counts + number)
-        first_column = tl.load(pieces + 8 * piece + 3)
-        query_tokens = tl.load(pieces + 8 * piece + 4)
         column = tl.arange(0, 32)
         byte = tl.arange(0, width)
         own = queries + piece.to(tl.int64) * (4 * width * 32) + byte[:, None] * 32 + column[None, :]
@@ -126,7 +123,7 @@ def maxsim_2bits(
             dots = tl.dot(b, query_b, dots)
             dots = tl.dot(c, query_c, dots)
             dots = tl.dot(d, query_d, dots)
-            scores = _centroid_scores(rows, ids, table, columns, first_column, query_tokens)
+            scores = _centroid_scores(rows, ids, table, columns, piece)
             best = tl.maximum(best, _values(dots, rows, scores, norms, sigmas))
         _store_score(partial, pieces, piece, item, best, lengths, column, tokens)
 
@@ -155,13 +152,11 @@ def maxsim_any(
     """Any number of bits and dimensions: rows of codes go in chunks of bytes, and the query is read again for each."""
     item = tl.program_id(0)
     piece = tl.program_id(1)
-    if item < tl.load(pieces + 8 * piece + 1):
-        number = tl.load(pieces + 8 * piece) + item
+    if item < tl.load(pieces + 4 * piece + 1):
+        number = tl.load(pieces + 4 * piece) + item
         first = tl.load(first_tokens + number)
         tokens = tl.load(token_counts + number)
         column = tl.arange(0, 32)
-        first_column = tl.load(pieces + 8 * piece + 3)
-        query_tokens = tl.load(pieces + 8 * piece + 4)
         own = queries + piece.to(tl.int64) * (8 // nbits * width * 32) + column[None, :]
         best = tl.full([step, 32], float("-inf"), tl.float32)
         for start in range(0, tokens, step):
@@ -176,7 +171,7 @@ def maxsim_any(
                     code = (packed >> (plane * nbits)) & (2**nbits - 1)
                     query = tl.load(own + (plane * width + byte)[:, None] * 32)
                     dots = tl.dot(_levels_of(code, levels, nbits), query, dots)
-            scores = _centroid_scores(rows, ids, table, columns, first_column, query_tokens)
+            scores = _centroid_scores(rows, ids, table, columns, piece)
             best = tl.maximum(best, _values(dots, rows, scores, norms, sigmas))
         _store_score(partial, pieces, piece, item, best, lengths, column, tokens)
 
@@ -205,8 +200,8 @@ def maxsim_exact(
     """fp32 over decoded vectors. As above, but queries, levels and centroid_vectors [K, dim] are fp32."""
     item = tl.program_id(0)
     piece = tl.program_id(1)
-    if item < tl.load(pieces + 8 * piece + 1):
-        number = tl.load(pieces + 8 * piece) + item
+    if item < tl.load(pieces + 4 * piece + 1):
+        number = tl.load(pieces + 4 * piece) + item
         first = tl.load(first_tokens + number)
         tokens = tl.load(token_counts + number)
         column = tl.arange(0, 32)
@@ -239,14 +234,12 @@ def maxsim_centroids(ids, first_tokens, token_counts, pieces, table, lengths, pa
     """Every token is its centroid. As above, but table is fp32."""
     item = tl.program_id(0)
     piece = tl.program_id(1)
-    if item < tl.load(pieces + 8 * piece + 1):
-        number = tl.load(pieces + 8 * piece) + item
+    if item < tl.load(pieces + 4 * piece + 1):
+        number = tl.load(pieces + 4 * piece) + item
         first = tl.load(first_tokens + number)
         tokens = tl.load(token_counts + number)
-        first_column = tl.load(pieces + 8 * piece + 3)
-        query_tokens = tl.load(pieces + 8 * piece + 4)
         best = tl.full([step, 32], float("-inf"), tl.float32)
         for start in range(0, tokens, step):
             rows = first + tl.minimum(start + tl.arange(0, step), tokens - 1)
-            best = tl.maximum(best, _centroid_scores(rows, ids, table, columns, first_column, query_tokens))
+            best = tl.maximum(best, _centroid_scores(rows, ids, table, columns, piece))
         _store_score(partial, pieces, piece, item, best, lengths, tl.arange(0, 32), tokens)

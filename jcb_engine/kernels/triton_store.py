@@ -15,7 +15,7 @@ from jcb_engine.kernels.interface import Candidates, CodecArrays, Lists, Segment
 from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
 PIECE = 32  # query tokens of a program
-_PIECE_FIELDS = 8
+_PIECE_FIELDS = 4
 _MOST_PIECES = 65_535  # of a launch, along its second axis
 
 
@@ -75,7 +75,7 @@ class TritonTable:
 class Work:
     """Which documents are scored for which queries. P pieces of 32 query tokens; a query without any is one piece.
 
-    pieces [P, 8] int64, first_tokens [items] int64 and token_counts [items] int32: see triton_kernels.py. tokens: the
+    pieces [P, 4] int64, first_tokens [items] int64 and token_counts [items] int32: see triton_kernels.py. tokens: the
     query token [P, 32] of each column, -1 where there is none. counts: per query its pieces and its documents. items:
     the most that a piece has. outputs: scores of all pieces.
     """
@@ -132,20 +132,24 @@ def plan(store: TritonStore, query_offsets: Int64Array, candidates: Candidates, 
     documents, ranges = _items(candidates, len(query_offsets) - 1)
     if len(documents) and int(documents.max()) >= store.documents:
         raise CorruptIndexError(f"document {int(documents.max())} is not in the store, which has {store.documents}")
-    pieces: list[tuple[int, ...]] = []
+    pieces: list[tuple[int, int, int]] = []
+    token_spans: list[tuple[int, int]] = []
     counts, outputs = [], 0
     for (begin, end), (first, last) in zip(itertools.pairwise(query_offsets.tolist()), ranges, strict=True):
         starts = range(begin, end, PIECE) if end > begin else (begin,)
         counts.append((len(starts), last - first))
         for start in starts:
-            pieces.append((first, last - first, outputs, start, min(PIECE, end - start)))
+            pieces.append((first, last - first, outputs))
+            token_spans.append((start, min(PIECE, end - start)))
             outputs += last - first
     if len(pieces) > _MOST_PIECES:
-        raise InputError(f"{len(pieces)} pieces of {PIECE} query tokens in one call; at most {_MOST_PIECES}: ask in parts")
+        raise InputError(
+            f"{len(pieces)} pieces of {PIECE} query tokens in one call; at most {_MOST_PIECES}: ask in parts"
+        )
     described = np.zeros((len(pieces), _PIECE_FIELDS), dtype=np.int64)
-    described[:, :5] = np.array(pieces, dtype=np.int64).reshape(-1, 5)
-    columns = described[:, 3:4] + np.arange(PIECE)
-    tokens = np.where(np.arange(PIECE) < described[:, 4:5], columns, -1)
+    described[:, :3] = np.array(pieces, dtype=np.int64).reshape(-1, 3)
+    spans = np.array(token_spans, dtype=np.int64).reshape(-1, 2)
+    tokens = np.where(np.arange(PIECE) < spans[:, 1:], spans[:, :1] + np.arange(PIECE), -1)
     first_tokens = store.doc_offsets[documents]
     return Work(
         place(described, device),

@@ -23,7 +23,11 @@ MUTANTS = {
         "    warp_barrier();\n    const char* const tile",
         "    const char* const tile",
     ),
-    "the ring is filled one tile too far": (KERNELS + "maxsim_fast.h", "i < Shape::kStages - 1; ++i", "i < Shape::kStages; ++i"),
+    "the ring is filled one tile too far": (
+        KERNELS + "maxsim_fast.h",
+        "i < Shape::kStages - 1; ++i",
+        "i < Shape::kStages; ++i",
+    ),
     "two columns read one centroid score": (
         KERNELS + "maxsim_fast.h",
         "row_scores[row].y, 0x4342",
