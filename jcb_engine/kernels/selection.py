@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 def select(name: str | None = None, threads: int | None = None, device: str | None = None) -> Backend:
     """The backend of that name, or the best one for a device.
 
-    name: "cpu" (native kernels), "triton" or "cuda" (a GPU; "cuda" needs kernels built by nvcc, and an index of 2 bits)
+    name: "cpu" (native kernels), "triton" or "cuda" (a GPU; "cuda" needs kernels built by nvcc, and at most 4 bits)
     or "reference" (torch). None takes "triton" where the device is a GPU, and else reads JCB_BACKEND, then takes "cpu",
     then "reference".
     threads: size of the native thread pool; None means one per usable processor.

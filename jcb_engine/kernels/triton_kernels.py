@@ -76,8 +76,8 @@ def _store_score(partial, pieces, piece, item, best, lengths, column, tokens):
 
 # Arguments. codes [T, code_bytes] uint8; ids [T] int32; norms, sigmas [T] fp16; first_tokens [items] int64 and
 # token_counts [items] int32 of each item's document; pieces [P, 4] int64: first item, items, where scores go, unused;
-# table [K, columns] fp16 of centroid scores, columns = 32 P, zeros where a piece has no token; queries [P, planes, width,
-# 32] fp16, a row for each byte of a row of codes; lengths [P, 32] fp32, by which the products of a query token are
+# table [K, columns] fp16 of centroid scores, columns = 32 P, zeros where a piece has no token; queries [P, planes,
+# width, 32] fp16, a row for each byte of a row of codes; lengths [P, 32] fp32, by which products of a query token are
 # multiplied; levels [2**nbits] fp16; partial [out].
 @triton.jit
 def maxsim_2bits(

@@ -1,8 +1,7 @@
-"""Searching on a GPU gives the answers of the processor. The Triton programs run in their interpreter here."""
+"""Searching on a GPU gives the answers of the processor: Triton in its interpreter, the CUDA kernels emulated."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +10,11 @@ import pytest
 
 from jcb_engine import IndexWriter, Searcher
 from jcb_engine.errors import BackendUnavailableError, InputError
-from jcb_engine.kernels import Backend, select, selection
+from jcb_engine.kernels import Backend, selection
 from tests.conftest import random_embeddings
+from tests.kernels.gpu_backends import GPU_BACKENDS, gpu_backend
 from tests.search.conftest import query_vectors
 
-os.environ["TRITON_INTERPRET"] = "1"  # read when the programs are defined
-pytest.importorskip("triton", reason="triton is not installed: pip install '.[dev]'")
-from jcb_engine.kernels.triton_gpu import TritonBackend
-
-pytestmark = pytest.mark.triton
 DOCUMENTS, DIM = 40, 32
 
 
@@ -33,21 +28,22 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-@pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device cuda is Triton's interpreter."""
-    backend = TritonBackend(select("cpu"), "cpu")
+@pytest.fixture(params=GPU_BACKENDS)
+def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A backend that stands for the device cuda."""
+    backend = gpu_backend(request.param)
 
     def chosen(threads: int | None, device: str) -> Backend:
         assert device == "cuda"
         return backend
 
-    monkeypatch.setattr(selection, "_triton", chosen)
+    monkeypatch.setattr(selection, f"_{request.param}", chosen)
+    return str(request.param)
 
 
 @pytest.fixture
-def both(path: Path, interpreted: None) -> Iterator[tuple[Searcher, Searcher]]:
-    with Searcher.open(path) as cpu, Searcher.open(path, device="cuda") as gpu:
+def both(path: Path, name: str) -> Iterator[tuple[Searcher, Searcher]]:
+    with Searcher.open(path) as cpu, Searcher.open(path, backend=name, device="cuda") as gpu:
         yield cpu, gpu
 
 
@@ -58,11 +54,11 @@ def check_same(found: object, expected: object) -> None:
 
 def test_an_exact_search_gives_the_hits_of_the_processor(both: tuple[Searcher, Searcher]) -> None:
     cpu, gpu = both
-    assert gpu.backend == "triton/interpreter"
+    assert gpu.backend in ("triton/interpreter", "cuda/emulated")
     for tokens in (1, 8, 33):
         found = gpu.search(query_vectors(tokens), k=10, exact=True)
         assert found.exact
-        assert found.backend == "triton/interpreter"
+        assert found.backend == gpu.backend
         check_same(found, cpu.search(query_vectors(tokens), k=10, exact=True))
 
 
@@ -94,12 +90,12 @@ def test_a_hit_is_explained(both: tuple[Searcher, Searcher]) -> None:
     assert gpu.explain(query_vectors(), hit.id).score == pytest.approx(hit.score, rel=1e-4)
 
 
-def test_an_index_of_raw_vectors_is_refused(tmp_path: Path, interpreted: None) -> None:
+def test_an_index_of_raw_vectors_is_refused(tmp_path: Path, name: str) -> None:
     values, offsets = random_embeddings(5, DIM, seed=1)
     with IndexWriter.create(tmp_path / "raw", dim=DIM, nbits=16) as writer:
         writer.add_vectors([str(number) for number in range(5)], values, offsets)
     with pytest.raises(InputError, match="this codec has 16"):
-        Searcher.open(tmp_path / "raw", device="cuda")
+        Searcher.open(tmp_path / "raw", backend=name, device="cuda")
 
 
 def test_a_gpu_that_is_not_here_is_an_error(path: Path) -> None:
