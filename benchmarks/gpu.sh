@@ -36,7 +36,7 @@ run() {
     skip "compute-sanitizer" "there is no GPU"
   else
     if "$python" -c "import pytest" 2>/dev/null; then
-      JCB_CUDA_LIBRARY=$library step "tests that need a GPU" "$python" -m pytest -q -m gpu tests/kernels/test_gpu.py -p no:cacheprovider
+      TRITON_INTERPRET=0 JCB_CUDA_LIBRARY=$library step "tests that need a GPU" "$python" -m pytest -q -m gpu tests/kernels/test_gpu.py -p no:cacheprovider
     else
       skip "tests that need a GPU" "pytest is not installed; benchmarks.gpu.measure checks answers too"
     fi
