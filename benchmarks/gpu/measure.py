@@ -43,7 +43,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=10_000_000)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {"commit": commit(), "machine": machine(), "tokens": arguments.tokens, "skipped": {}}
+    record: dict[str, Any] = {
+        "commit": commit(),
+        "machine": machine(),
+        "tokens": arguments.tokens,
+        "skipped": {},
+        "failed": {},
+    }
     material: dict[int, Any] = {}
 
     def segment(tokens: int) -> Any:
@@ -59,6 +65,9 @@ def main() -> None:
         except (SkippedError, BackendUnavailableError) as error:
             record["skipped"][name] = str(error)
             print(f"{name}: skipped: {error}")
+        except (Exception, SystemExit) as error:  # the other steps are still worth having
+            record["failed"][name] = f"{type(error).__name__}: {error}"
+            print(f"{name}: FAILED: {record['failed'][name]}")
         _write(arguments.out, record)
 
     step("gpu", _gpu)
@@ -72,6 +81,8 @@ def main() -> None:
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
         step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))
     step("picture", lambda: _draw(arguments.out, record))
+    if record["failed"]:
+        raise SystemExit(f"FAILED: {', '.join(record['failed'])}")
     print(f"wrote {arguments.out / 'gpu.json'}; skipped: {', '.join(record['skipped']) or 'nothing'}")
 
 
@@ -154,7 +165,7 @@ def _scan(backend: Backend, codec: Any, segment: Any, count: int) -> dict[str, f
 
 
 def _triton_scan(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
-    """The Triton program alone."""
+    """Fast scores by Triton on the GPU, what is made of the query for them included."""
     from jcb_engine.kernels.triton_store import plan
 
     store = backend.prepare(codec, [segment])
@@ -235,7 +246,7 @@ def _draw(out: Path, record: dict[str, Any]) -> str:
         for name in ("cuda: batch 1", "cuda: batch 64", "triton: batch 1")
         if name in record
     }
-    if not rates:
+    if not rates or "gpu" not in record:
         raise SkippedError("nothing was measured")
     try:
         from matplotlib import pyplot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from jcb_engine.kernels.cuda_library import CudaLibrary
 def main() -> None:
     library = CudaLibrary(Path(sys.argv[1]).resolve())
     library.device_name(0)
-    for dim in (64, 128, 200):
-        codec, segment = random_segment(4000, dim=dim, centroids=100, mean_length=40)
+    for dim, nbits in itertools.product((32, 64, 96, 128, 200), (1, 2, 4)):
+        codec, segment = random_segment(1000, nbits, dim, centroids=100, mean_length=40)
         store = library.new_store(0, codec, [segment])
         documents = len(segment.doc_offsets) - 1
         for count, tokens in ((1, 32), (6, 40)):

@@ -9,6 +9,8 @@ from jcb_engine.kernels.interface import CodecArrays, SegmentArrays
 LEVELS = {
     1: [-0.7979, 0.7979],
     2: [-1.5104, -0.4528, 0.4528, 1.5104],
+    4: np.linspace(-2.7, 2.7, 16).tolist(),
+    8: np.linspace(-4.0, 4.0, 256).tolist(),
 }
 
 

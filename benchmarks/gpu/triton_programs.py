@@ -37,6 +37,9 @@ _POINTERS = {
     "levels": "*fp16",
     "partial": "*fp32",
     "columns": "i32",
+    "rows": "i32",
+    "centroids": "*fp32",
+    "products": "*fp32",
 }
 
 
@@ -51,7 +54,8 @@ class Program:
 
     @property
     def is_exact(self) -> bool:
-        return self.function == "maxsim_exact"
+        """Whether queries, levels and tables are fp32."""
+        return self.function in ("maxsim_exact", "centroid_products", "maxsim_centroids")
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,30 @@ class Compiled:
 
 
 def programs() -> list[Program]:
-    """For 128 dimensions, at each width of codes."""
+    """For 128 dimensions, at each width of codes; what is wider or has rows that are no power of two; centroids."""
     from jcb_engine.kernels.lookup_assembly import lookup_assembly
     from jcb_engine.kernels.triton_gpu import SMALL_STEPS
 
+    lookup = lookup_assembly(LEVELS)
     found = []
     for nbits in (1, 2, 4, 8):
         row = {"code_bytes": 16 * nbits, "width": 16 * nbits}
         chunk = min(16 * nbits, 32)
+        any_width = {**row, "chunk": chunk, "step": SMALL_STEPS[nbits], "nbits": nbits}
+        name = f"fast, {nbits} bits, 128 dims"
         if nbits == 2:
-            constants = {**row, "step": 128, "lookup": lookup_assembly(LEVELS)}
-            found.append(Program("fast, 2 bits, 128 dims", "maxsim_2bits", constants))
+            found.append(Program(name, "maxsim_2bits", {**row, "step": 128, "lookup": lookup}))
         else:
-            constants = {**row, "chunk": chunk, "step": SMALL_STEPS[nbits], "nbits": nbits}
-            found.append(Program(f"fast, {nbits} bits, 128 dims", "maxsim_any", constants))
-        constants = {"dim": 128, **row, "chunk": chunk, "step": 16, "nbits": nbits}
-        found.append(Program(f"exact, {nbits} bits, 128 dims", "maxsim_exact", constants))
+            found.append(Program(name, "maxsim_any", any_width))
+        exact = {"dim": 128, **row, "chunk": chunk, "step": 16, "nbits": nbits}
+        found.append(Program(f"exact, {nbits} bits, 128 dims", "maxsim_exact", exact))
+    odd = {"code_bytes": 24, "width": 32, "step": 128, "lookup": lookup}
+    found.append(Program("fast, 2 bits, 96 dims", "maxsim_2bits", odd))
+    for dim, width in ((256, 64), (768, 256)):
+        wide = {"code_bytes": dim // 4, "width": width, "chunk": 32, "step": SMALL_STEPS[2], "nbits": 2}
+        found.append(Program(f"fast, 2 bits, {dim} dims", "maxsim_any", wide))
+    found.append(Program("products with centroids", "centroid_products", {"dim": 128, "chunk": 32, "step": 64}))
+    found.append(Program("centroids alone", "maxsim_centroids", {"step": 128}))
     return found
 
 
@@ -91,7 +103,9 @@ def compile_program(program: Program, capability: int) -> tuple[bytes, int]:
     from jcb_engine.kernels import triton_kernels
 
     function = getattr(triton_kernels, program.function)
-    types = {**_POINTERS, **({"queries": "*fp32", "levels": "*fp32"} if program.is_exact else {})}
+    types = dict(_POINTERS)
+    if program.is_exact:
+        types |= {"queries": "*fp32", "levels": "*fp32", "table": "*fp32"}
     signature = {name: "constexpr" if name in program.constants else types[name] for name in function.arg_names}
     aligned = {  # as the launcher finds at run time
         (place,): [["tt.divisibility", 16]] for place, kind in enumerate(signature.values()) if kind != "constexpr"

@@ -2,8 +2,10 @@
 // runs the same host code and the same kernels on the CPU.
 //
 //   Stream                            work goes through it in order; the default one is {}
-//   device_count(), device_name(number), use_device(number)    the last one for what follows on this thread of the host
-//   multiprocessors()                 of the device in use
+//   device_count(), device_name(number)
+//   DeviceScope                       chooses a device for this thread of the host, as long as it lives
+//   multiprocessors(), most_shared_bytes()    of the device in use; the second of a block
+//   keep_freed_memory()               some of it, so that allocating again is quick
 //   allocate(bytes), release(memory)  at a multiple of 256 bytes; DeviceError where there is too little
 //   to_device(to, from, bytes, stream), from_device(to, from, bytes, stream)    have ended when they return
 //   synchronise(stream)               waits, and throws DeviceError for what went wrong before

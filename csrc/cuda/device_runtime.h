@@ -10,6 +10,7 @@ using Stream = cudaStream_t;
 
 inline void check(cudaError_t result, const char* what) {
   if (result == cudaSuccess) return;
+  cudaGetLastError();  // or the next launch would report it again
   throw DeviceError(std::string(what) + ": " + cudaGetErrorString(result) + " (" + cudaGetErrorName(result) + ")");
 }
 
@@ -23,7 +24,36 @@ inline std::string device_name(int number) {
   check(cudaGetDeviceProperties(&properties, number), "asking for the GPU's name");
   return properties.name;
 }
-inline void use_device(int number) { check(cudaSetDevice(number), "choosing the GPU"); }
+class DeviceScope {
+ public:
+  explicit DeviceScope(int number) {
+    check(cudaGetDevice(&before_), "asking for the current GPU");
+    check(cudaSetDevice(number), "choosing the GPU");
+  }
+  DeviceScope(const DeviceScope&) = delete;
+  ~DeviceScope() {
+    if (cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+  }
+
+ private:
+  int before_ = 0;
+};
+
+inline size_t most_shared_bytes() {
+  int device = 0, bytes = 0;
+  check(cudaGetDevice(&device), "asking for the current GPU");
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "asking for its shared memory");
+  return static_cast<size_t>(bytes);
+}
+
+inline void keep_freed_memory() {
+  int device = 0;
+  cudaMemPool_t pool = nullptr;
+  uint64_t bytes = uint64_t{256} << 20;
+  check(cudaGetDevice(&device), "asking for the current GPU");
+  check(cudaDeviceGetDefaultMemPool(&pool, device), "asking for the GPU's memory pool");
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &bytes), "keeping freed memory");
+}
 
 inline int multiprocessors() {
   int device = 0, count = 0;
@@ -32,13 +62,13 @@ inline int multiprocessors() {
   return count;
 }
 
-// From the device's pool, in the order of the default stream: without waiting for the GPU, as cudaMalloc would.
+// From the device's pool, in the order of the default stream: cudaMalloc would wait for the GPU.
 inline void* allocate(size_t bytes) {
   void* memory = nullptr;
   const cudaError_t result = cudaMallocAsync(&memory, bytes, nullptr);
   if (result == cudaErrorMemoryAllocation) {
     size_t free = 0, total = 0;
-    cudaGetLastError();  // or the next call would report it again
+    cudaGetLastError();
     cudaMemGetInfo(&free, &total);
     throw DeviceError("too little GPU memory: " + std::to_string(bytes) + " bytes were asked for, " + std::to_string(free) +
                       " of " + std::to_string(total) + " are free");
@@ -47,7 +77,9 @@ inline void* allocate(size_t bytes) {
   return memory;
 }
 // Nothing to throw from a destructor: after an error that cannot be undone, the process ends its use of the GPU anyway.
-inline void release(void* memory) noexcept { static_cast<void>(cudaFreeAsync(memory, nullptr)); }
+inline void release(void* memory) noexcept {
+  if (cudaFreeAsync(memory, nullptr) != cudaSuccess) cudaGetLastError();
+}
 
 inline void synchronise(Stream stream) { check(cudaStreamSynchronize(stream), "waiting for the GPU"); }
 inline void to_device(void* to, const void* from, size_t bytes, Stream stream) {

@@ -33,6 +33,19 @@ void tell(Failure* failure, Kind kind, const char* text) {
   failure->text[sizeof failure->text - 1] = '\0';
 }
 
+using jcb::cuda::DeviceScope;
+
+// Memory goes back to the GPU that it is of. What fails then cannot be told, nor helped.
+template <class Value>
+void delete_there(void* pointer) {
+  Value* const value = static_cast<Value*>(pointer);
+  try {
+    const DeviceScope scope(value->device);
+    delete value;
+  } catch (const jcb::cuda::DeviceError&) {
+  }
+}
+
 template <class Work>
 void attempt(Failure* failure, const Work& work) {
   failure->kind = kFine;
@@ -84,27 +97,30 @@ JCB_EXPORT void* jcb_cuda_new_store(int32_t device, const jcb::CodecView* codec,
     for (const jcb::SegmentView& segment : store.segments) {
       store.segment_starts.push_back(store.segment_starts.back() + segment.documents);
     }
+    const DeviceScope scope(device);
     made = new DeviceStore(store, device);
   });
   return made;
 }
-JCB_EXPORT void jcb_cuda_delete_store(void* store) { delete static_cast<DeviceStore*>(store); }
+JCB_EXPORT void jcb_cuda_delete_store(void* store) { delete_there<DeviceStore>(store); }
 
 JCB_EXPORT void* jcb_cuda_new_queries(const void* store, const float* queries, const int64_t* query_offsets, int64_t count,
                                       Failure* failure) {
   void* made = nullptr;
   attempt(failure, [&] {
+    const DeviceScope scope(static_cast<const DeviceStore*>(store)->device);
     made = new DeviceQueries(*static_cast<const DeviceStore*>(store), queries, query_offsets, count);
   });
   return made;
 }
-JCB_EXPORT void jcb_cuda_delete_queries(void* queries) { delete static_cast<DeviceQueries*>(queries); }
+JCB_EXPORT void jcb_cuda_delete_queries(void* queries) { delete_there<DeviceQueries>(queries); }
 
 // documents and list_offsets for lists; else null, and range_count ranges. scores: as jcb/candidates.h says.
 JCB_EXPORT void jcb_cuda_score(const void* queries, const uint32_t* documents, const int64_t* list_offsets,
                                const int64_t* starts, const int64_t* ends, int64_t range_count, int32_t exact,
                                float* scores, Failure* failure) {
   attempt(failure, [&] {
+    const DeviceScope scope(static_cast<const DeviceQueries*>(queries)->device);
     const jcb::Candidates candidates{documents, list_offsets, starts, ends, range_count};
     static_cast<const DeviceQueries*>(queries)->score(candidates, exact != 0, scores);
   });
@@ -113,6 +129,7 @@ JCB_EXPORT void jcb_cuda_score(const void* queries, const uint32_t* documents, c
 // seconds: [repeats], of fast scores of all documents; 0 where there is nothing to score.
 JCB_EXPORT void jcb_cuda_time_scans(const void* queries, int32_t repeats, double* seconds, Failure* failure) {
   attempt(failure, [&] {
+    const DeviceScope scope(static_cast<const DeviceQueries*>(queries)->device);
     const std::vector<double> taken = static_cast<const DeviceQueries*>(queries)->time_scans(repeats);
     for (int32_t i = 0; i < repeats; ++i) seconds[i] = taken.empty() ? 0.0 : taken[i];
   });

@@ -69,16 +69,13 @@ CodecView without_pointers(CodecView codec) {
   return codec;
 }
 
-int in_use(int device) {
-  use_device(device);
-  return device;
-}
-
-void in_use_or_not(int device) noexcept {
-  try {
-    use_device(device);
-  } catch (const DeviceError&) {  // then nothing can be given back either, and a destructor cannot say so
-  }
+// The most that a kernel asks for: the fast one, where the query does not fit into registers.
+void check_shared_memory(const CodecView& codec, const TileShape& shape) {
+  const size_t needed = shape.blocks <= 4 ? 0 : fast_shared_bytes<FastShape<1, 0>>(shape);  // the same at any width
+  if (needed <= most_shared_bytes()) return;
+  throw std::invalid_argument("the CUDA kernels need " + std::to_string(needed) + " bytes of shared memory for " +
+                              std::to_string(codec.dim) + " dimensions of " + std::to_string(codec.nbits) +
+                              " bits; this GPU has " + std::to_string(most_shared_bytes()));
 }
 
 // So many blocks a piece that together they fill the GPU, and no more than there are tiles for.
@@ -93,7 +90,7 @@ unsigned blocks_a_piece(unsigned blocks_a_multiprocessor, size_t pieces, uint64_
 DeviceStore::DeviceStore(const StoreView& store, int device) : DeviceStore(store, Tiles(store), device) {}
 
 DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
-    : device(in_use(device)),
+    : device(device),
       codec(without_pointers(store.codec)),
       shape(made.shape),
       level_bytes(store.codec),
@@ -108,11 +105,10 @@ DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
       centroids(store.codec.centroids, store.codec.centroid_count * store.codec.dim, stream),
       levels(store.codec.levels, 1ull << store.codec.nbits, stream),
       level_words(words_of(level_bytes), stream),
-      level_halves(halves_of(store.codec), stream) {}
-
-// Memory goes back to the device that it is of.
-DeviceStore::~DeviceStore() { in_use_or_not(device); }
-DeviceQueries::~DeviceQueries() { in_use_or_not(store_.device); }
+      level_halves(halves_of(store.codec), stream) {
+  check_shared_memory(store.codec, shape);
+  keep_freed_memory();
+}
 
 uint32_t DeviceStore::centroid_rows() const {
   return static_cast<uint32_t>((codec.centroid_count + kCentroidRows - 1) / kCentroidRows * kCentroidRows);
@@ -120,13 +116,13 @@ uint32_t DeviceStore::centroid_rows() const {
 
 DeviceQueries::DeviceQueries(const DeviceStore& store, const float* queries, const int64_t* query_offsets,
                              int64_t query_count)
-    : store_(store),
+    : device(store.device),
+      store_(store),
       queries_(queries, queries + query_offsets[query_count] * store.codec.dim),
       query_offsets_(query_offsets, query_offsets + query_count + 1) {
   for (const float value : queries_) {
     if (!std::isfinite(value)) throw std::invalid_argument("a query has NaN or infinity");
   }
-  use_device(store.device);
   const Plan plan(store.document_sums, query_offsets, query_count, Candidates{});
   const size_t pieces = plan.pieces.size(), operands = pieces * store.shape.blocks * kColumnTiles * kWarpLanes;
   piece_count_ = static_cast<uint32_t>(pieces);
@@ -171,7 +167,6 @@ struct DeviceQueries::Launch {
 };
 
 void DeviceQueries::score(const Candidates& candidates, bool exact, float* scores) const {
-  use_device(store_.device);
   const Plan plan(store_.document_sums, query_offsets_.data(), static_cast<int64_t>(query_offsets_.size()) - 1, candidates);
   if (plan.score_count == 0) return;
   const DeviceArray<float> partial(plan.partial_count);
@@ -202,7 +197,6 @@ void DeviceQueries::run(const Plan& plan, const Launch& arrays, bool exact, floa
 }
 
 std::vector<double> DeviceQueries::time_scans(int repeats) const {
-  use_device(store_.device);
   const int64_t start = 0, end = store_.documents();
   Candidates all;
   all.starts = &start;
@@ -265,6 +259,7 @@ void DeviceQueries::score_batch(const Plan& plan, const Launch& arrays, float* p
 }
 
 void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* partial) const {
+  if (plan.partial_count > 0x7fffffff) throw std::invalid_argument("more than 2 billion exact scores in one call");
   launch<maxsim_exact>(store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes,
                        arrays.work, arrays.queries,
                        Decoding{store_.centroids.data(), store_.levels.data(), static_cast<int>(store_.codec.dim),
@@ -276,7 +271,7 @@ void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* p
 //   centroids  rounded to a byte, after a product of fp16 operands
 //   products   every dimension of the query and every level rounded to its integer
 //   fp16       norm * sigma, the product, norm * centroid score, and their sum
-// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level, norm *
+// and what fp32 sums of the exact score may be off. In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level, norm *
 // sigma, and the sum. The larger of the two holds for both.
 double DeviceQueries::error_bound(int64_t query) const {
   const int64_t dim = store_.codec.dim;
@@ -288,7 +283,7 @@ double DeviceQueries::error_bound(int64_t query) const {
     std::vector<double> steps;
     double ratio = 0.0;
     for (int64_t token = begin; token < end; ++token) {
-      double square = 0.0, largest = 0.0;
+      double square = 0.0, largest = 0.0;  // of fp32 values: nothing leaves a double
       for (int64_t d = 0; d < dim; ++d) {
         const double value = queries_[token * dim + d];
         square += value * value;
@@ -315,7 +310,8 @@ double DeviceQueries::error_bound(int64_t query) const {
       const double batch = kLargestScore * norm * 4.0 * kHalfRounding + size * products * 4.0 * kHalfRounding +
                            kSmallestHalf * (norm * root * (kLargestScore / store_.span + store_.span) + products +
                                             2.0 * sum * (1.0 + store_.max_sigma) + 2.0 * root);
-      bound += step * std::max(norm * centroid + size * product + halves, batch * 1.01);
+      const double exact = 2.0 * static_cast<double>(dim + 64) * 0x1p-24 * (kLargestScore * norm + size * products);
+      bound += step * (std::max(norm * centroid + size * product + halves, batch * 1.01) + exact);
     }
   }
   return bound * 1.01 * store_.codec.norm_scale;

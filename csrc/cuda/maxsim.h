@@ -13,12 +13,12 @@
 
 namespace jcb::cuda {
 
-// A copy of a store on a GPU: tiles, centroids, levels.
+// A copy of a store on a GPU: tiles, centroids, levels. Whoever makes, uses or deletes one, or queries for it, has that GPU
+// in use (DeviceScope).
 class DeviceStore {
  public:
-  // Throws CorruptIndex, std::invalid_argument (a codec without tiles) and DeviceError.
+  // Throws CorruptIndex, std::invalid_argument (a codec without tiles, too many dimensions for the GPU) and DeviceError.
   explicit DeviceStore(const StoreView& store, int device = 0);
-  ~DeviceStore();
 
   int64_t documents() const { return static_cast<int64_t>(document_sums.size()) - 1; }
   uint32_t centroid_rows() const;  // up to a multiple of 16
@@ -47,14 +47,14 @@ class DeviceQueries {
  public:
   DeviceQueries(const DeviceStore& store, const float* queries, const int64_t* query_offsets, int64_t query_count);
 
-  ~DeviceQueries();
-
   // scores: as in candidates.h. Throws CorruptIndex on a document that the store does not have.
   void score(const Candidates& candidates, bool exact, float* scores) const;
   // Seconds that the GPU takes for fast scores of all documents, each time: no plan, no copies.
   std::vector<double> time_scans(int repeats) const;
   // Of |fast - exact|, for any document of the store.
   double error_bound(int64_t query) const;
+
+  const int device;
 
  private:
   struct Launch;

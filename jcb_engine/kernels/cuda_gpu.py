@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from weakref import WeakSet
 
 import numpy as np
@@ -45,6 +46,15 @@ class CudaStore:
     host: Store
     device: DeviceStore
     tables: WeakSet[CudaTable] = field(default_factory=WeakSet)
+    lock: Lock = field(default_factory=Lock)
+
+    def remember(self, table: CudaTable) -> None:
+        with self.lock:
+            self.tables.add(table)
+
+    def remembered(self) -> list[CudaTable]:
+        with self.lock:
+            return list(self.tables)
 
     @property
     def documents(self) -> int:
@@ -75,11 +85,10 @@ class CudaTable:
 
     @property
     def is_exact(self) -> bool:
-        """The GPU's fast scores have a bound, whatever table the host has."""
-        return True
+        return self.precision == "exact"
 
     def is_of(self, queries: Float32Array) -> bool:
-        return self.queries is queries or np.array_equal(self.queries, queries)
+        return np.array_equal(self.queries, queries)
 
     def to_array(self) -> Float32Array:
         return self.on_host.to_array()
@@ -121,8 +130,8 @@ class CudaBackend(HostOperations):
         check_array("queries", queries, np.float32, (None, own.codec.dim))
         if not np.isfinite(queries).all():
             raise InputError("a query has NaN or infinity")
-        table = CudaTable(own, self._host, queries, precision)
-        own.tables.add(table)
+        table = CudaTable(own, self._host, queries.copy(), precision)
+        own.remember(table)
         return table
 
     def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
@@ -167,7 +176,7 @@ class CudaBackend(HostOperations):
 
     def _table(self, store: CudaStore, queries: Float32Array, table: CentroidTable | None) -> CudaTable:
         if table is None:
-            known = [made for made in list(store.tables) if made.is_of(queries)]
+            known = [made for made in store.remembered() if made.is_of(queries)]
             return known[0] if known else self.centroid_scores(store, queries)
         own = _own_table(store, table)
         if not own.is_of(queries):

@@ -101,7 +101,7 @@ class CudaLibrary:
 
 
 class DeviceStore:
-    """A store on a GPU; freed with this object, after the queries prepared for it."""
+    """A store on a GPU; freed with this object."""
 
     def __init__(self, functions: Any, pointer: int) -> None:
         self._functions, self._pointer = functions, _Pointer(pointer)

@@ -5,7 +5,9 @@ Needs torch and triton. Importing this module raises BackendUnavailableError whe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from jcb_engine.kernels.interface import (
     Candidates,
     CentroidTable,
     CodecArrays,
+    Lists,
     Precision,
     SegmentArrays,
     Store,
@@ -29,7 +32,7 @@ try:
     from triton.runtime import JITFunction
 
     from jcb_engine.kernels import triton_kernels
-    from jcb_engine.kernels.triton_store import TritonStore, TritonTable, Work, added, place, plan, prepare_store
+    from jcb_engine.kernels.triton_store import PIECE, TritonStore, TritonTable, Work, added, place, plan, prepare_store
 except ImportError as error:
     raise BackendUnavailableError(
         f"the Triton kernels need torch and triton ({error}): pip install 'jcb-engine[gpu]'"
@@ -37,12 +40,12 @@ except ImportError as error:
 
 _HALF_ROUNDING = 2.0**-11  # of a number that is rounded to fp16, relative
 _SMALLEST_HALF = 2.0**-25  # and at least so much
-_FLOAT_SUMS = 2.0**-18  # of sums in fp32, relative
-_MOST_BYTES_OF_PLANES = 64  # of a row of codes whose planes a program holds at once
+_MOST_BYTES_OF_PLANES = 32  # of a row of codes whose planes a program holds at once
 _STEP = 128  # stored tokens of a step, where the planes of a row are held at once
 SMALL_STEPS = {1: 64, 2: 64, 4: 64, 8: 32}  # by bits, where they are not
 _SMALLEST_WIDTH = 16  # of a product's inner dimension
 _WARPS = 4
+_PRODUCT_ROWS = 64
 
 
 class TritonBackend(HostOperations):
@@ -57,7 +60,9 @@ class TritonBackend(HostOperations):
         """
         super().__init__(host)
         self._interpreted = not isinstance(triton_kernels.maxsim_any, JITFunction)
-        self._device = torch.device(device)
+        given = torch.device(device)
+        # With its number, so that no thread's current GPU is meant instead.
+        self._device = torch.device("cuda", given.index or 0) if given.type == "cuda" else given
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise BackendUnavailableError("no GPU can be used: torch.cuda.is_available() is False")
         if self._device.type == "cuda" and (self._device.index or 0) >= torch.cuda.device_count():
@@ -70,6 +75,10 @@ class TritonBackend(HostOperations):
         where = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "interpreter"
         return f"triton/{where}"
 
+    def _in_use(self) -> AbstractContextManager[object]:
+        """Triton launches on the current GPU of the thread."""
+        return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+
     def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> TritonStore:
         return prepare_store(codec, segments, self._host.prepare(codec, segments), self._device)
 
@@ -80,7 +89,16 @@ class TritonBackend(HostOperations):
         if not np.isfinite(queries).all():
             raise InputError("a query has NaN or infinity")
         rows = place(queries, self._device)
-        return TritonTable(own, queries, rows, own.centroids @ rows.T)
+        count, tokens = len(own.centroids), len(queries)
+        products = torch.empty((count, tokens), dtype=torch.float32, device=self._device)
+        if tokens:
+            grid = (-(-count // _PRODUCT_ROWS), -(-tokens // PIECE))
+            with self._in_use():
+                triton_kernels.centroid_products[grid](
+                    own.centroids, rows, products, count, tokens,
+                    dim=own.codec.dim, chunk=32, step=_PRODUCT_ROWS, num_warps=_WARPS,
+                )  # fmt: skip
+        return TritonTable(own, queries.copy(), rows, products)
 
     def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
         scores = _own_table(_own_store(store), table).scores
@@ -107,11 +125,11 @@ class TritonBackend(HostOperations):
         partial = self._empty(work)
         ones = torch.ones(work.tokens.shape, dtype=torch.float32, device=self._device)
         if work.outputs:
-            triton_kernels.maxsim_centroids[self._grid(work)](
-                own.ids, work.first_tokens, work.token_counts, work.pieces, _columns(scores, work), ones, partial,
-                work.tokens.numel(),
-                step=_STEP, num_warps=_WARPS,
-            )  # fmt: skip
+            with self._in_use():
+                triton_kernels.maxsim_centroids[self._grid(work)](
+                    own.ids, work.first_tokens, work.token_counts, work.pieces, _columns(scores, work), ones, partial,
+                    work.tokens.numel(), step=_STEP, num_warps=_WARPS,
+                )  # fmt: skip
         return _shaped(added(partial, work), candidates, len(query_offsets) - 1)
 
     def maxsim_quantized(
@@ -134,7 +152,8 @@ class TritonBackend(HostOperations):
         work = plan(own, query_offsets, candidates, self._device)
         partial = self._empty(work)
         if work.outputs:
-            (self._score_exact if precision == "exact" else self._score_fast)(own, there, work, partial)
+            with self._in_use():
+                (self._score_exact if precision == "exact" else self._score_fast)(own, there, work, partial)
         scores = added(partial, work) * own.codec.norm_scale
         return _shaped(scores, candidates, len(query_offsets) - 1)
 
@@ -150,18 +169,21 @@ class TritonBackend(HostOperations):
         centroids = own.longest * lengths
         rounded = centroids * _HALF_ROUNDING + products * 2 * _HALF_ROUNDING
         small = _SMALLEST_HALF * lengths * (1 + own.max_sigma * (largest + 1) * (own.codec.dim + 1))
-        errors = 1.01 * rounded + small + _FLOAT_SUMS * (centroids + products)
-        total = np.concatenate([[0.0], np.cumsum(own.max_norm * own.codec.norm_scale * errors)])
-        return np.asarray(total[query_offsets[1:]] - total[query_offsets[:-1]], dtype=np.float32)
+        sums = 2 * (own.codec.dim + 64) * 2.0**-24 * (centroids + products)  # in fp32, of fast and of exact scores
+        errors = own.max_norm * own.codec.norm_scale * (1.01 * rounded + small + sums)
+        bounds = [errors[first:last].sum() for first, last in itertools.pairwise(query_offsets)]
+        return np.nextafter(np.array(bounds, dtype=np.float32), np.float32(np.inf))
 
     def _score_fast(self, store: TritonStore, table: TritonTable, work: Work, partial: torch.Tensor) -> None:
-        lengths = table.queries.norm(dim=1)
-        inverse = torch.where(lengths > 0, 1 / lengths, 0.0)
+        # In double, where no square of an fp32 value is lost.
+        exact_lengths = table.queries.double().norm(dim=1)
+        lengths = exact_lengths.float()
+        units = torch.where(exact_lengths > 0, 1 / exact_lengths, 0.0)
         width, nbits = self._width(store), store.codec.nbits
         arguments = (
             *self._stored(store, work),
-            _columns((table.scores * inverse).half(), work),
-            self._planes(store, (table.queries * inverse[:, None]).half(), work),
+            _columns((table.scores * units).half(), work),
+            self._planes(store, (table.queries * units[:, None]).half(), work),
             _of_pieces(lengths, work),
             store.levels.half(),
             partial,
@@ -230,7 +252,9 @@ def _columns(scores: torch.Tensor, work: Work) -> torch.Tensor:
 
 def _shaped(scores: torch.Tensor, candidates: Candidates, queries: int) -> Float32Array:
     found = np.asarray(scores.cpu().numpy(), dtype=np.float32)
-    return found.reshape(queries, -1) if hasattr(candidates, "starts") and queries else found
+    if isinstance(candidates, Lists):
+        return found
+    return found.reshape(queries, int((candidates.ends - candidates.starts).sum()))
 
 
 def _own_store(store: Store) -> TritonStore:

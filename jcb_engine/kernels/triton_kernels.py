@@ -230,6 +230,32 @@ def maxsim_exact(
 
 
 @triton.jit
+def centroid_products(
+    centroids, queries, products, rows, columns, dim: tl.constexpr, chunk: tl.constexpr, step: tl.constexpr
+):
+    """products [rows, columns] = centroids [rows, dim] x queries [columns, dim], fp32 whatever torch was set to."""
+    row = tl.program_id(0) * step + tl.arange(0, step)
+    column = tl.program_id(1) * 32 + tl.arange(0, 32)
+    dots = tl.zeros([step, 32], tl.float32)
+    for begin in range(0, dim, chunk):
+        dimension = begin + tl.arange(0, chunk)
+        inside = dimension < dim
+        left = tl.load(
+            centroids + row.to(tl.int64)[:, None] * dim + dimension[None, :],
+            mask=(row < rows)[:, None] & inside[None, :],
+            other=0.0,
+        )
+        right = tl.load(
+            queries + column.to(tl.int64)[None, :] * dim + dimension[:, None],
+            mask=(column < columns)[None, :] & inside[:, None],
+            other=0.0,
+        )
+        dots = tl.dot(left, right, dots, input_precision="ieee")
+    place = row.to(tl.int64)[:, None] * columns + column[None, :]
+    tl.store(products + place, dots, mask=(row < rows)[:, None] & (column < columns)[None, :])
+
+
+@triton.jit
 def maxsim_centroids(ids, first_tokens, token_counts, pieces, table, lengths, partial, columns, step: tl.constexpr):
     """Every token is its centroid. As above, but table is fp32."""
     item = tl.program_id(0)

@@ -65,7 +65,7 @@ class TritonTable:
     is_exact = True
 
     def is_of(self, queries: Float32Array) -> bool:
-        return self.given is queries or np.array_equal(self.given, queries)
+        return np.array_equal(self.given, queries)
 
     def to_array(self) -> Float32Array:
         return np.asarray(self.scores.cpu().numpy(), dtype=np.float32)
@@ -169,7 +169,10 @@ def added(partial: torch.Tensor, work: Work) -> torch.Tensor:
     parts, begin = [partial[:0]], 0
     for pieces, documents in work.counts:
         own = partial[begin : begin + pieces * documents]
-        parts.append(own.view(pieces, documents).sum(dim=0))
+        total = own[:documents].clone()
+        for piece in range(1, pieces):
+            total += own[piece * documents : (piece + 1) * documents]
+        parts.append(total)
         begin += len(own)
     return torch.cat(parts)
 

@@ -98,6 +98,7 @@ def test_sizes_of_vectors_and_uneven_levels_are_kept(backend: Backend) -> None:
     queries, offsets = queries_of((5, 2), 32)
     check(backend, codec, segments, queries * np.float32(1000), offsets)
     check(backend, codec, segments, queries * np.float32(1e-6), offsets)
+    check(backend, codec, segments, queries * np.float32(1e20), offsets)
     check(backend, codec, segments, queries * np.float32(0), offsets)
     check(backend, replace(codec, levels=np.array([-3, 0.1, 0.5, 0.7], np.float32)), segments, queries, offsets)
 

@@ -14,7 +14,8 @@ namespace emulation {
 struct Settings {
   uint32_t seed = 0;          // of the first launch; each one after it has the next
   int multiprocessors = 2;
-  size_t memory = 1ull << 34;  // bytes an allocation may have
+  size_t memory = 1ull << 34;         // bytes an allocation may have
+  size_t shared_bytes = 99 * 1024;    // of a block, as the smallest GPUs have that are supported
 };
 inline Settings settings;
 
@@ -24,9 +25,14 @@ struct Stream {};
 
 inline int device_count() { return 1; }
 inline std::string device_name(int) { return "emulated"; }
-inline void use_device(int number) {
-  if (number != 0) throw DeviceError("choosing the GPU: there is no device " + std::to_string(number));
-}
+struct DeviceScope {
+  explicit DeviceScope(int number) {
+    if (number != 0) throw DeviceError("choosing the GPU: there is no device " + std::to_string(number));
+  }
+  ~DeviceScope() {}
+};
+inline size_t most_shared_bytes() { return emulation::settings.shared_bytes; }
+inline void keep_freed_memory() {}
 inline int multiprocessors() { return emulation::settings.multiprocessors; }
 
 inline void* allocate(size_t bytes) {
@@ -57,6 +63,8 @@ class Timer {
 
 template <auto kKernel, class... Arguments>
 void launch(Stream, unsigned blocks, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
+  if (blocks == 0 || blocks > 0x7fffffffu) throw DeviceError("launching a kernel: no grid has so many blocks");
+  if (shared_bytes > emulation::settings.shared_bytes) throw DeviceError("asking for shared memory: too much");
   emulation::launch(blocks, threads, shared_bytes, emulation::settings.seed++, [&] { kKernel(arguments...); });
 }
 

@@ -44,17 +44,19 @@ JCB_KERNEL(kPrepareThreads, 4) prepare_queries(PrepareQueries given) {
     float square = 0.0f, largest = 0.0f;
     if (token < static_cast<int>(piece.tokens)) {
       for (int d = lane; d < given.dim; d += kWarpLanes) {
-        const float value = vectors[static_cast<size_t>(token) * given.dim + d];
-        square += value * value;
-        largest = fmaxf(largest, fabsf(value));
+        largest = fmaxf(largest, fabsf(vectors[static_cast<size_t>(token) * given.dim + d]));
       }
     }
-    for (int bits = 1; bits < kWarpLanes; bits *= 2) {
-      square += shuffle_xor(square, bits);
-      largest = fmaxf(largest, shuffle_xor(largest, bits));
+    for (int bits = 1; bits < kWarpLanes; bits *= 2) largest = fmaxf(largest, shuffle_xor(largest, bits));
+    if (largest > 0.0f) {  // squares of parts of the largest: of very long and very short vectors, others leave a float
+      for (int d = lane; d < given.dim; d += kWarpLanes) {
+        const float part = vectors[static_cast<size_t>(token) * given.dim + d] / largest;
+        square += part * part;
+      }
     }
-    // Longer than the vector, whatever was rounded; a square that is too small for a float is not.
-    const float length = fmaxf(sqrtf(square) * 1.00001f, largest);
+    for (int bits = 1; bits < kWarpLanes; bits *= 2) square += shuffle_xor(square, bits);
+    // Longer than the vector, whatever was rounded.
+    const float length = fmaxf(sqrtf(square) * 1.00001f, 1.0f) * largest;
     const float step = length * given.span / 127.0f;
     if (lane == 0) {
       inverse_steps[token] = step > 0.0f ? 1.0f / step : 0.0f;
