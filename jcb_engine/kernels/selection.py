@@ -44,7 +44,7 @@ def select(name: str | None = None, threads: int | None = None, device: str | No
             raise InputError(f"backend {wanted!r} runs on a GPU; the device cpu has the backends cpu and reference")
         return (_triton if wanted == "triton" else _cuda)(threads, device or "cuda")
     if on_gpu:
-        raise InputError(f"backend {wanted!r} runs on the processor, not on {device}; a GPU has cuda and triton")
+        raise InputError(f"backend {wanted!r} runs on the processor, not on {device}; there, cuda and triton do")
     return _cpu(threads) if wanted == "cpu" else _reference()
 
 

@@ -64,7 +64,10 @@ class TritonBackend(HostOperations):
         # With its number, so that no thread's current GPU is meant instead.
         self._device = torch.device("cuda", given.index or 0) if given.type == "cuda" else given
         if self._device.type == "cuda" and not torch.cuda.is_available():
-            raise BackendUnavailableError("no GPU can be used: torch.cuda.is_available() is False")
+            raise BackendUnavailableError(
+                "no GPU can be used: torch sees none, for want of one, of its driver, or of a torch with CUDA; "
+                "leave out the device to search on the processor"
+            )
         if self._device.type == "cuda" and (self._device.index or 0) >= torch.cuda.device_count():
             raise BackendUnavailableError(f"there is no {device}; torch sees {torch.cuda.device_count()} GPUs")
         if self._device.type not in ("cuda", "cpu") or (self._device.type == "cpu" and not self._interpreted):
