@@ -70,7 +70,7 @@ class Compiled:
 def programs() -> list[Program]:
     """For 128 dimensions, at each width of codes; what is wider or has rows that are no power of two; centroids."""
     from jcb_engine.kernels.lookup_assembly import lookup_assembly
-    from jcb_engine.kernels.triton_gpu import SMALL_STEPS
+    from jcb_engine.kernels.triton_gpu import CENTROID_STEP, SMALL_STEPS
 
     lookup = lookup_assembly(LEVELS)
     found = []
@@ -91,7 +91,7 @@ def programs() -> list[Program]:
         wide = {"code_bytes": dim // 4, "width": width, "chunk": 32, "step": SMALL_STEPS[2], "nbits": 2}
         found.append(Program(f"fast, 2 bits, {dim} dims", "maxsim_any", wide))
     found.append(Program("products with centroids", "centroid_products", {"dim": 128, "chunk": 32, "step": 64}))
-    found.append(Program("centroids alone", "maxsim_centroids", {"step": 128}))
+    found.append(Program("centroids alone", "maxsim_centroids", {"step": CENTROID_STEP}))
     return found
 
 
