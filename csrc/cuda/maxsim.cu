@@ -18,7 +18,7 @@
 namespace jcb::cuda {
 namespace {
 
-constexpr size_t kFewestBatchPieces = 4;      // from which on decoding once is less work than looking up for each
+constexpr size_t kFewestBatchPieces = 4;     // from which on decoding once is less work than looking up for each
 constexpr double kHalfRounding = 0x1p-11;    // of a number that is rounded to fp16, relative
 constexpr double kSmallestHalf = 0x1p-25;    // and at least so much
 constexpr double kLargestScore = 127.0;      // of a centroid, in steps
@@ -71,7 +71,7 @@ CodecView without_pointers(CodecView codec) {
 
 // The most that a kernel asks for: the fast one, where the query does not fit into registers.
 void check_shared_memory(const CodecView& codec, const TileShape& shape) {
-  const size_t needed = shape.blocks <= 4 ? 0 : fast_shared_bytes<FastShape<1, 0>>(shape);  // the same at any width
+  const size_t needed = shape.blocks <= 4 ? 0 : fast_shared_bytes<FastShape<1, 0>>(shape);  // `shape` knows the bits
   if (needed <= most_shared_bytes()) return;
   throw std::invalid_argument("the CUDA kernels need " + std::to_string(needed) + " bytes of shared memory for " +
                               std::to_string(codec.dim) + " dimensions of " + std::to_string(codec.nbits) +
@@ -271,8 +271,8 @@ void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* p
 //   centroids  rounded to a byte, after a product of fp16 operands
 //   products   every dimension of the query and every level rounded to its integer
 //   fp16       norm * sigma, the product, norm * centroid score, and their sum
-// and what fp32 sums of the exact score may be off. In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level, norm *
-// sigma, and the sum. The larger of the two holds for both.
+// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level, norm *
+// sigma, and the sum. The larger of the two holds for both. Then what fp32 sums of the exact score may be off.
 double DeviceQueries::error_bound(int64_t query) const {
   const int64_t dim = store_.codec.dim;
   const LevelBytes& levels = store_.level_bytes;

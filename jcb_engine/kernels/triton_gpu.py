@@ -42,11 +42,11 @@ _HALF_ROUNDING = 2.0**-11  # of a number that is rounded to fp16, relative
 _SMALLEST_HALF = 2.0**-25  # and at least so much
 _MOST_BYTES_OF_PLANES = 32  # of a row of codes whose planes a program holds at once
 _STEP = 128  # stored tokens of a step, where the planes of a row are held at once
-CENTROID_STEP = 64  # where codes are not read: twice as many would spill on some GPUs
 SMALL_STEPS = {1: 64, 2: 64, 4: 64, 8: 32}  # by bits, where they are not
+CENTROID_STEP = 64  # where no codes are read: twice as many would spill on some GPUs
 _SMALLEST_WIDTH = 16  # of a product's inner dimension
 _WARPS = 4
-_PRODUCT_ROWS = 64
+_PRODUCT_ROWS = 64  # centroids of a program that multiplies them
 
 
 class TritonBackend(HostOperations):

@@ -99,7 +99,7 @@ def maxsim_2bits(
     step: tl.constexpr,
     lookup: tl.constexpr,
 ):
-    """2 bits, rows of codes of at most 64 bytes: the query's planes stay in registers or shared memory."""
+    """2 bits, rows of codes of at most 32 bytes: the query's planes stay in registers or shared memory."""
     item = tl.program_id(0)
     piece = tl.program_id(1)
     if item < tl.load(pieces + 4 * piece + 1):
