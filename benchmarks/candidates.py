@@ -12,10 +12,12 @@ nearest missed; IVF about the same; both lose at this size. With 65,536 centroid
 and HNSW could win. MUVERA: 5,120 values of 5,183 documents are 106 MB in float32, read once for a query: 10 ms at 10
 GB/s, ten times the postings; its published recall needs pools of hundreds, where postings find .98 with 64.
 
-Looking back (2 cores with AVX-512): through all of them postings find the same, to .001. Flat 3.0 ms at .970 and 4.6 at
-.997; IVF128 the same; HNSW32 about 1.2 ms more, SQ8 2. MUVERA's defaults (53 MB in fp16) .980 with 256 candidates in
-12.0 ms and .996 with 512 in 14.2; 40 repetitions .992 and .999 in 26 and 30. So centroids are the default, and Flat.
-The other variants of MUVERA in the list have not been measured yet.
+Looking back (2 cores with AVX-512): through all of them postings find the same, to .001. Flat 1.8 ms at .970, 2.7 at
+.997; HNSW32 the same within the noise; IVF128 .5 ms more, SQ8 2.5. MUVERA's defaults (53 MB in fp16) .980 with 256
+candidates in 13.3 ms and .996 with 512 in 13.6; 40 repetitions (106 MB) .992 and .999 in 22; 5 bits of SimHash, as many
+bytes, .987 and .996: repetitions are the better use of them. Half the bytes, by projections to 8 dimensions or 2,560 in
+the end, are .961 in 5 to 6 ms. HNSW32 over the encodings takes 3.5 s to make and stops at .86 whatever is reranked. So
+centroids are the default, and Flat.
 """
 
 from __future__ import annotations
