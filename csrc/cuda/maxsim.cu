@@ -110,8 +110,44 @@ DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
   keep_freed_memory();
 }
 
+Work DeviceStore::everything() const { return {tiles.data(), sums.data(), sums.data()}; }
+
 uint32_t DeviceStore::centroid_rows() const {
   return static_cast<uint32_t>((codec.centroid_count + kCentroidRows - 1) / kCentroidRows * kCentroidRows);
+}
+
+PreparedPieces::PreparedPieces(const DeviceStore& store, uint32_t count)
+    : count_(count),
+      bytes_(static_cast<size_t>(count) * store.shape.blocks * kColumnTiles * kWarpLanes),
+      halves_(2 * bytes_.size()),
+      columns_(static_cast<size_t>(count) * store.shape.blocks * kBlockDimensions * kColumns),
+      steps_(static_cast<size_t>(count) * kColumns),
+      units_(count),
+      scores_(static_cast<size_t>(count) * store.centroid_rows() * kColumns) {}
+
+void PreparedPieces::prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream) const {
+  if (count_ == 0) return;
+  launch<prepare_queries>(
+      stream, count_, kPrepareThreads, 2 * kColumns * sizeof(float),
+      PrepareQueries{vectors, pieces, bytes_.data(), halves_.data(), columns_.data(), steps_.data(), units_.data(),
+                     static_cast<int>(store.codec.dim), store.shape.blocks, store.span, store.codec.norm_scale,
+                     static_cast<float>(store.level_bytes.unit)});
+  const uint32_t row_tiles = store.centroid_rows() / kCentroidRows;
+  const unsigned blocks = blocks_a_piece(4, count_, row_tiles, kCentroidThreads / kWarpLanes);
+  launch<centroid_scores>(stream, blocks * count_, kCentroidThreads, 0,
+                          CentroidScores{store.centroid_tiles.data(), halves_.data(), scores_.data(), row_tiles,
+                                         2 * store.shape.blocks, blocks});
+}
+
+Queries PreparedPieces::view(const DeviceStore& store, const Piece* pieces) const {
+  return {pieces,        bytes_.data(),  halves_.data(), columns_.data(),      steps_.data(),
+          units_.data(), scores_.data(), count_,         store.centroid_rows()};
+}
+
+void check_queries(const float* queries, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    if (!std::isfinite(queries[i])) throw std::invalid_argument("a query has NaN or infinity");
+  }
 }
 
 DeviceQueries::DeviceQueries(const DeviceStore& store, const float* queries, const int64_t* query_offsets,
@@ -120,32 +156,12 @@ DeviceQueries::DeviceQueries(const DeviceStore& store, const float* queries, con
       store_(store),
       queries_(queries, queries + query_offsets[query_count] * store.codec.dim),
       query_offsets_(query_offsets, query_offsets + query_count + 1) {
-  for (const float value : queries_) {
-    if (!std::isfinite(value)) throw std::invalid_argument("a query has NaN or infinity");
-  }
+  check_queries(queries_.data(), queries_.size());
   const Plan plan(store.document_sums, query_offsets, query_count, Candidates{});
-  const size_t pieces = plan.pieces.size(), operands = pieces * store.shape.blocks * kColumnTiles * kWarpLanes;
-  piece_count_ = static_cast<uint32_t>(pieces);
-  bytes_ = DeviceArray<uint2>(operands);
-  halves_ = DeviceArray<uint2>(2 * operands);
-  columns_ = DeviceArray<float>(pieces * store.shape.blocks * kBlockDimensions * kColumns);
-  steps_ = DeviceArray<float>(pieces * kColumns);
-  units_ = DeviceArray<float>(pieces);
-  scores_ = DeviceArray<uint8_t>(pieces * store.centroid_rows() * kColumns);
-  if (pieces == 0) return;
-
+  prepared_ = PreparedPieces(store, static_cast<uint32_t>(plan.pieces.size()));
   const DeviceArray<float> vectors(queries_, store.stream);
-  const DeviceArray<Piece> pieces_there(plan.pieces, store.stream);
-  launch<prepare_queries>(
-      store.stream, piece_count_, kPrepareThreads, 2 * kColumns * sizeof(float),
-      PrepareQueries{vectors.data(), pieces_there.data(), bytes_.data(), halves_.data(), columns_.data(), steps_.data(),
-                     units_.data(), static_cast<int>(store.codec.dim), store.shape.blocks, store.span,
-                     store.codec.norm_scale, static_cast<float>(store.level_bytes.unit)});
-  const uint32_t row_tiles = store.centroid_rows() / kCentroidRows;
-  const unsigned blocks = blocks_a_piece(4, pieces, row_tiles, kCentroidThreads / kWarpLanes);
-  launch<centroid_scores>(store.stream, blocks * piece_count_, kCentroidThreads, 0,
-                          CentroidScores{store.centroid_tiles.data(), halves_.data(), scores_.data(), row_tiles,
-                                         2 * store.shape.blocks, blocks});
+  const DeviceArray<Piece> pieces(plan.pieces, store.stream);
+  prepared_.prepare(store, vectors.data(), pieces.data(), store.stream);
   synchronise(store.stream);  // before the vectors go
 }
 
@@ -155,16 +171,21 @@ struct DeviceQueries::Launch {
       : pieces(plan.pieces, call.store_.stream),
         first_tiles(plan.first_tiles, call.store_.stream),
         tile_sums(plan.tile_sums, call.store_.stream),
-        work{call.store_.tiles.data(), plan.tile_sums.empty() ? call.store_.sums.data() : first_tiles.data(),
-             plan.tile_sums.empty() ? call.store_.sums.data() : tile_sums.data()},
-        queries{pieces.data(),       call.bytes_.data(),  call.halves_.data(), call.columns_.data(), call.steps_.data(),
-                call.units_.data(), call.scores_.data(), call.piece_count_,   call.store_.centroid_rows()} {}
+        work(plan.tile_sums.empty() ? call.store_.everything()
+                                    : Work{call.store_.tiles.data(), first_tiles.data(), tile_sums.data()}),
+        queries(call.prepared_.view(call.store_, pieces.data())) {}
 
   const DeviceArray<Piece> pieces;
   const DeviceArray<uint64_t> first_tiles, tile_sums;
   const Work work;
   const Queries queries;
 };
+
+void launch_add(const QuerySum* sums, size_t count, uint64_t scores_a_query, const float* partial, float* scores,
+                Stream stream) {
+  const unsigned blocks = blocks_a_piece(8, count, scores_a_query / kWarpLanes + 1, kAddThreads / kWarpLanes);
+  launch<add_pieces>(stream, blocks * static_cast<unsigned>(count), kAddThreads, 0, sums, blocks, partial, scores);
+}
 
 void DeviceQueries::score(const Candidates& candidates, bool exact, float* scores) const {
   const Plan plan(store_.document_sums, query_offsets_.data(), static_cast<int64_t>(query_offsets_.size()) - 1, candidates);
@@ -179,20 +200,18 @@ void DeviceQueries::score(const Candidates& candidates, bool exact, float* score
   }
   const DeviceArray<QuerySum> sums(plan.sums, store_.stream);
   const DeviceArray<float> whole(plan.score_count);
-  const unsigned blocks = blocks_a_piece(8, plan.sums.size(), plan.score_count / plan.sums.size() / kWarpLanes + 1,
-                                         kAddThreads / kWarpLanes);
-  launch<add_pieces>(store_.stream, blocks * static_cast<unsigned>(plan.sums.size()), kAddThreads, 0, sums.data(), blocks,
-                     partial.data(), whole.data());
+  launch_add(sums.data(), plan.sums.size(), plan.score_count / plan.sums.size(), partial.data(), whole.data(),
+             store_.stream);
   from_device(scores, whole.data(), plan.score_count * sizeof(float), store_.stream);
 }
 
 void DeviceQueries::run(const Plan& plan, const Launch& arrays, bool exact, float* partial) const {
   if (exact) {
     score_exact(plan, arrays, partial);
-  } else if (plan.is_one_range && plan.pieces.size() >= kFewestBatchPieces && store_.shape.blocks <= kMostBatchBlocks) {
-    score_batch(plan, arrays, partial);
+  } else if (plan.is_one_range) {
+    launch_scan(store_, arrays.queries, arrays.work, plan.most_tiles, store_.stream, partial);
   } else {
-    score_fast(plan, arrays, partial);
+    launch_fast(store_, arrays.queries, arrays.work, plan.most_tiles, store_.stream, partial);
   }
 }
 
@@ -234,37 +253,55 @@ void with_shape(const TileShape& shape, const Work& work) {
   }
 }
 
-void DeviceQueries::score_fast(const Plan& plan, const Launch& arrays, float* partial) const {
-  const unsigned blocks = blocks_a_piece(4, plan.pieces.size(), plan.most_tiles, kFastWarps);
-  with_shape(store_.shape, [&]<int kBits, int kBlocks>() {
-    launch<maxsim_fast<kBits, kBlocks>>(
-        store_.stream, blocks * piece_count_, kFastThreads,
-        fast_shared_bytes<FastShape<kBits, kBlocks>>(store_.shape), arrays.work, arrays.queries,
-        store_.level_words.data(), store_.shape.blocks, partial);
+void launch_fast(const DeviceStore& store, const Queries& queries, const Work& work, uint64_t most_tiles, Stream stream,
+                 float* partial) {
+  const unsigned blocks = blocks_a_piece(4, queries.piece_count, most_tiles, kFastWarps);
+  with_shape(store.shape, [&]<int kBits, int kBlocks>() {
+    launch<maxsim_fast<kBits, kBlocks>>(stream, blocks * queries.piece_count, kFastThreads,
+                                        fast_shared_bytes<FastShape<kBits, kBlocks>>(store.shape), work, queries,
+                                        store.level_words.data(), store.shape.blocks, partial);
   });
 }
 
-void DeviceQueries::score_batch(const Plan& plan, const Launch& arrays, float* partial) const {
-  const unsigned groups = (piece_count_ + kBatchWarps - 1) / kBatchWarps;
-  const unsigned blocks = blocks_a_piece(2, groups, plan.most_tiles, kBatchWarps);
-  with_shape(store_.shape, [&]<int kBits, int kBlocks>() {
+void launch_batch(const DeviceStore& store, const Queries& queries, const Work& work, uint64_t most_tiles, Stream stream,
+                  float* partial) {
+  const unsigned groups = (queries.piece_count + kBatchWarps - 1) / kBatchWarps;
+  const unsigned blocks = blocks_a_piece(2, groups, most_tiles, kBatchWarps);
+  with_shape(store.shape, [&]<int kBits, int kBlocks>() {
     if constexpr (kBlocks == 0) {
       throw std::logic_error("no batch kernel has so many dimensions");
     } else {
-      launch<maxsim_batch<kBits, kBlocks>>(store_.stream, blocks * groups, kBatchThreads, batch_shared_bytes(store_.shape),
-                                           arrays.work, arrays.queries, store_.centroid_halves.data(),
-                                           store_.level_halves.data(), blocks, partial);
+      launch<maxsim_batch<kBits, kBlocks>>(stream, blocks * groups, kBatchThreads, batch_shared_bytes(store.shape), work,
+                                           queries, store.centroid_halves.data(), store.level_halves.data(), blocks,
+                                           partial);
     }
   });
+}
+
+void launch_scan(const DeviceStore& store, const Queries& queries, const Work& work, uint64_t most_tiles, Stream stream,
+                 float* partial) {
+  const bool in_batches = queries.piece_count >= kFewestBatchPieces && store.shape.blocks <= kMostBatchBlocks;
+  (in_batches ? launch_batch : launch_fast)(store, queries, work, most_tiles, stream, partial);
+}
+
+namespace {
+Decoding decoding_of(const DeviceStore& store) {
+  return {store.centroids.data(), store.levels.data(), static_cast<int>(store.codec.dim),
+          store.shape.bits,       store.shape.blocks,  store.codec.norm_scale};
+}
+}  // namespace
+
+void launch_exact(const DeviceStore& store, const Queries& queries, const DocumentLists& lists, uint32_t query_count,
+                  Stream stream, float* scores) {
+  const unsigned blocks = blocks_a_piece(4, query_count, lists.room, 1);
+  launch<maxsim_exact_lists>(stream, blocks * query_count, kExactThreads, kExactSharedBytes, store.everything(), queries,
+                             decoding_of(store), lists, blocks, scores);
 }
 
 void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* partial) const {
   if (plan.partial_count > 0x7fffffff) throw std::invalid_argument("more than 2 billion exact scores in one call");
   launch<maxsim_exact>(store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes,
-                       arrays.work, arrays.queries,
-                       Decoding{store_.centroids.data(), store_.levels.data(), static_cast<int>(store_.codec.dim),
-                                store_.shape.bits, store_.shape.blocks, store_.codec.norm_scale},
-                       partial);
+                       arrays.work, arrays.queries, decoding_of(store_), partial);
 }
 
 // In steps of a query token, per query token; see prepare_queries.h and maxsim_fast.h for what is rounded:
@@ -273,23 +310,23 @@ void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* p
 //   fp16       norm * sigma, the product, norm * centroid score, and their sum
 // In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level, norm *
 // sigma, and the sum. The larger of the two holds for both. Then what fp32 sums of the exact score may be off.
-double DeviceQueries::error_bound(int64_t query) const {
-  const int64_t dim = store_.codec.dim;
-  const LevelBytes& levels = store_.level_bytes;
-  const double root = std::sqrt(static_cast<double>(dim)), norm = store_.max_norm, size = norm * store_.max_sigma;
+double error_bound(const DeviceStore& store, const float* query, int64_t tokens) {
+  const int64_t dim = store.codec.dim;
+  const LevelBytes& levels = store.level_bytes;
+  const double root = std::sqrt(static_cast<double>(dim)), norm = store.max_norm, size = norm * store.max_sigma;
   double bound = 0.0;
-  for (int64_t begin = query_offsets_[query]; begin < query_offsets_[query + 1]; begin += kColumns) {
-    const int64_t end = std::min<int64_t>(begin + kColumns, query_offsets_[query + 1]);
+  for (int64_t begin = 0; begin < tokens; begin += kColumns) {
+    const int64_t end = std::min<int64_t>(begin + kColumns, tokens);
     std::vector<double> steps;
     double ratio = 0.0;
     for (int64_t token = begin; token < end; ++token) {
       double square = 0.0, largest = 0.0;  // of fp32 values: nothing leaves a double
       for (int64_t d = 0; d < dim; ++d) {
-        const double value = queries_[token * dim + d];
+        const double value = query[token * dim + d];
         square += value * value;
         largest = std::max(largest, std::fabs(value));
       }
-      steps.push_back(std::max(std::sqrt(square) * 1.00001, largest) * store_.span / kLargestScore);
+      steps.push_back(std::max(std::sqrt(square) * 1.00001, largest) * store.span / kLargestScore);
       if (steps.back() > 0.0) ratio = std::max(ratio, largest / kLargestScore / steps.back());
     }
     for (int64_t token = begin; token < end; ++token) {
@@ -297,24 +334,29 @@ double DeviceQueries::error_bound(int64_t query) const {
       if (step == 0.0) continue;
       double sum = 0.0, rounding = 0.0;  // of |q_d| and of what their integers miss, in steps
       for (int64_t d = 0; d < dim; ++d) {
-        const double value = std::fabs(queries_[token * dim + d]) / step;
+        const double value = std::fabs(query[token * dim + d]) / step;
         sum += value;
         rounding += std::fabs(value - ratio * std::nearbyint(value / ratio)) + 1e-3 * ratio;
       }
       const double products = sum * levels.largest;
       const double centroid = 0.5 + kLargestScore * (2.0 * kHalfRounding + 0x1p-18) +
-                              kSmallestHalf * root * (kLargestScore / store_.span + store_.span);
+                              kSmallestHalf * root * (kLargestScore / store.span + store.span);
       const double product = sum * levels.error + rounding * (levels.largest + levels.error);
       const double halves = size * products * 3.0 * kHalfRounding + 2.0 * kSmallestHalf * (products + 1.0) +
                             kLargestScore * norm * 2.0 * kHalfRounding;
       const double batch = kLargestScore * norm * 4.0 * kHalfRounding + size * products * 4.0 * kHalfRounding +
-                           kSmallestHalf * (norm * root * (kLargestScore / store_.span + store_.span) + products +
-                                            2.0 * sum * (1.0 + store_.max_sigma) + 2.0 * root);
+                           kSmallestHalf * (norm * root * (kLargestScore / store.span + store.span) + products +
+                                            2.0 * sum * (1.0 + store.max_sigma) + 2.0 * root);
       const double exact = 2.0 * static_cast<double>(dim + 64) * 0x1p-24 * (kLargestScore * norm + size * products);
       bound += step * (std::max(norm * centroid + size * product + halves, batch * 1.01) + exact);
     }
   }
-  return bound * 1.01 * store_.codec.norm_scale;
+  return bound * 1.01 * store.codec.norm_scale;
+}
+
+double DeviceQueries::error_bound(int64_t query) const {
+  return cuda::error_bound(store_, queries_.data() + query_offsets_[query] * store_.codec.dim,
+                           query_offsets_[query + 1] - query_offsets_[query]);
 }
 
 }  // namespace jcb::cuda

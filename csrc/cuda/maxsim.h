@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/kernels/work.h"
 #include "cuda/level_bytes.h"
 #include "cuda/plan.h"
 #include "cuda/tile_layout.h"
@@ -21,6 +22,7 @@ class DeviceStore {
   explicit DeviceStore(const StoreView& store, int device = 0);
 
   int64_t documents() const { return static_cast<int64_t>(document_sums.size()) - 1; }
+  Work everything() const;         // all documents as items
   uint32_t centroid_rows() const;  // up to a multiple of 16
 
   const int device;
@@ -41,6 +43,40 @@ class DeviceStore {
   DeviceStore(const StoreView& store, Tiles made, int device);
 };
 
+// Pieces of queries on the device and what the kernels make of them: space for `count`, filled as often as wanted.
+class PreparedPieces {
+ public:
+  PreparedPieces() = default;
+  PreparedPieces(const DeviceStore& store, uint32_t count);
+
+  // vectors, pieces: on the device, and read in the order of the stream.
+  void prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream) const;
+  Queries view(const DeviceStore& store, const Piece* pieces) const;
+
+ private:
+  uint32_t count_ = 0;
+  DeviceArray<uint2> bytes_, halves_;
+  DeviceArray<float> columns_, steps_, units_;
+  DeviceArray<uint8_t> scores_;
+};
+
+// Fast scores of every piece's items into `partial`. Items of a scan are the same for all pieces, and lie together.
+void launch_fast(const DeviceStore& store, const Queries& queries, const Work& work, uint64_t most_tiles, Stream stream,
+                 float* partial);
+void launch_scan(const DeviceStore& store, const Queries& queries, const Work& work, uint64_t most_tiles, Stream stream,
+                 float* partial);
+// scores_a_query: of the largest.
+void launch_add(const QuerySum* sums, size_t count, uint64_t scores_a_query, const float* partial, float* scores,
+                Stream stream);
+// Exact scores of the documents in device memory that `lists` names; queries that are several pieces are summed.
+void launch_exact(const DeviceStore& store, const Queries& queries, const DocumentLists& lists, uint32_t query_count,
+                  Stream stream, float* scores);
+
+// Of |fast - exact|, for any document of the store. query: [tokens, dim] of the host.
+double error_bound(const DeviceStore& store, const float* query, int64_t tokens);
+
+void check_queries(const float* queries, size_t count);  // std::invalid_argument on NaN or infinity
+
 // Queries of one call, prepared for a store: made once, then scored fast, and exactly for what that found. Points to the
 // store. query_offsets: [query_count + 1], rising from 0; std::invalid_argument on NaN or infinity.
 class DeviceQueries {
@@ -59,18 +95,13 @@ class DeviceQueries {
  private:
   struct Launch;
 
-  void score_fast(const Plan& plan, const Launch& arrays, float* partial) const;
-  void score_batch(const Plan& plan, const Launch& arrays, float* partial) const;
   void score_exact(const Plan& plan, const Launch& arrays, float* partial) const;
   void run(const Plan& plan, const Launch& arrays, bool exact, float* partial) const;
 
   const DeviceStore& store_;
   const std::vector<float> queries_;
   const std::vector<int64_t> query_offsets_;
-  uint32_t piece_count_ = 0;
-  DeviceArray<uint2> bytes_, halves_;
-  DeviceArray<float> columns_, steps_, units_;
-  DeviceArray<uint8_t> scores_;
+  PreparedPieces prepared_;
 };
 
 }  // namespace jcb::cuda

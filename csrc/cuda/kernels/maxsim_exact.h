@@ -57,22 +57,20 @@ JCB_DEVICE void decode_block(const Decoding& given, const TileShape& shape, cons
   }
 }
 
-// One block an output: gridDim.x is the number of all pieces' outputs.
-JCB_KERNEL(kExactThreads, 4) maxsim_exact(Work work, Queries queries, Decoding given, float* partial_scores) {
+// The score of `tiles` tiles for one piece: the block's threads together; lane 0 of warp 0 has it. A barrier must lie between
+// two of them, since they share the block's memory.
+JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, const Decoding& given, const char* first_tile,
+                             uint32_t tiles) {
   const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes;
   const TileShape shape(given.bits, given.blocks);
   float* const decoded = reinterpret_cast<float*>(dynamic_shared()) + warp * kBlockDimensions * kDecodedStride;
   float* const maxima = reinterpret_cast<float*>(dynamic_shared()) + kExactWarps * kBlockDimensions * kDecodedStride;
-  const uint32_t piece_number = piece_of_output(queries, blockIdx.x);
-  const Piece piece = queries.pieces[piece_number];
-  const uint32_t item = piece.first_item + static_cast<uint32_t>(blockIdx.x - piece.output);
-  const uint32_t tiles = tiles_of(work, item);
   const float* const columns =
       queries.columns + static_cast<size_t>(piece_number) * given.blocks * kBlockDimensions * kColumns + lane;
 
   float best = kMinusInfinity;
   for (uint32_t i = warp; i < tiles; i += kExactWarps) {
-    const char* const tile = work.tiles + (work.first_tiles[item] + i) * shape.bytes();
+    const char* const tile = first_tile + static_cast<size_t>(i) * shape.bytes();
     const uint4* const scalars = reinterpret_cast<const uint4*>(tile + shape.code_bytes());
     const uint4 rows = scalars[lane / 4];
     float sums[kTileTokens] = {};
@@ -101,11 +99,39 @@ JCB_KERNEL(kExactThreads, 4) maxsim_exact(Work work, Queries queries, Decoding g
   }
   maxima[warp * kColumns + lane] = best;
   block_barrier();
-  if (warp != 0) return;
+  if (warp != 0) return 0.0f;
   for (int other = 1; other < kExactWarps; ++other) best = fmaxf(best, maxima[other * kColumns + lane]);
-  float sum = lane < static_cast<int>(piece.tokens) ? best : 0.0f;
+  float sum = lane < static_cast<int>(queries.pieces[piece_number].tokens) ? best : 0.0f;
   for (int bits = 1; bits < kWarpLanes; bits *= 2) sum += shuffle_xor(sum, bits);
-  if (lane == 0) partial_scores[blockIdx.x] = tiles == 0 ? kMinusInfinity : sum * given.norm_scale;
+  return tiles == 0 ? kMinusInfinity : sum * given.norm_scale;
+}
+
+// One block an output: gridDim.x is the number of all pieces' outputs.
+JCB_KERNEL(kExactThreads, 4) maxsim_exact(Work work, Queries queries, Decoding given, float* partial_scores) {
+  const uint32_t piece_number = piece_of_output(queries, blockIdx.x);
+  const Piece piece = queries.pieces[piece_number];
+  const uint32_t item = piece.first_item + static_cast<uint32_t>(blockIdx.x - piece.output);
+  const char* const first_tile = work.tiles + work.first_tiles[item] * TileShape(given.bits, given.blocks).bytes();
+  const float score = exact_score(queries, piece_number, given, first_tile, tiles_of(work, item));
+  if (threadIdx.x == 0) partial_scores[blockIdx.x] = score;
+}
+
+// The same scores of lists that the device made, whose lengths nobody else knows: blocks take a list's documents in turns.
+// work: of all documents of the store. scores: [queries][room].
+JCB_KERNEL(kExactThreads, 4) maxsim_exact_lists(Work work, Queries queries, Decoding given, DocumentLists lists,
+                                                uint32_t blocks_a_query, float* scores) {
+  const uint32_t query = blockIdx.x / blocks_a_query, length = length_of(lists, query);
+  for (uint32_t i = blockIdx.x % blocks_a_query; i < length; i += blocks_a_query) {
+    const size_t place = static_cast<size_t>(query) * lists.room + i;
+    const uint32_t document = lists.documents[place];
+    const char* const first_tile = work.tiles + work.first_tiles[document] * TileShape(given.bits, given.blocks).bytes();
+    float sum = 0.0f;
+    for (uint32_t piece = lists.first_pieces[query]; piece < lists.first_pieces[query + 1]; ++piece) {
+      sum += exact_score(queries, piece, given, first_tile, tiles_of(work, document));
+      block_barrier();
+    }
+    if (threadIdx.x == 0) scores[place] = sum;
+  }
 }
 
 }  // namespace jcb::cuda

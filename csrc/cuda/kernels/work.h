@@ -14,6 +14,19 @@ struct Work {
   const uint64_t* tile_sums;    // [items + 1]: tiles of all items before
 };
 
+// Lists that were made on the device, one a query, each with room for `room` documents. More were counted than written
+// where there was too little room.
+struct DocumentLists {
+  const uint32_t* first_pieces;  // [queries + 1]: the pieces of each query
+  const uint32_t* counts;        // [queries]
+  const uint32_t* documents;     // [queries][room]
+  uint32_t room;
+};
+
+JCB_DEVICE uint32_t length_of(const DocumentLists& lists, uint32_t query) {
+  return lists.counts[query] < lists.room ? lists.counts[query] : lists.room;
+}
+
 JCB_DEVICE uint32_t tiles_of(const Work& work, uint32_t item) {
   return static_cast<uint32_t>(work.tile_sums[item + 1] - work.tile_sums[item]);
 }
