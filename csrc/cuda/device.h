@@ -8,6 +8,12 @@
 //   keep_freed_memory()               some of it, so that allocating again is quick
 //   allocate(bytes), release(memory)  at a multiple of 256 bytes; DeviceError where there is too little
 //   to_device(to, from, bytes, stream), from_device(to, from, bytes, stream)    have ended when they return
+//   begin_to_device(..), begin_from_device(..)    the same, which end in the order of the stream; host memory is pinned
+//   set_to_zero(to, bytes, stream)    likewise
+//   allocate_pinned(bytes), release_pinned(memory)    of the host
+//   new_stream(), delete_stream(stream)
+//   Graph(stream, work)               what `work` does on the stream (launches, copies that begin, zeros), recorded once ...
+//   graph.run(stream)                 ... and done, as often as wanted, for what one launch costs
 //   synchronise(stream)               waits, and throws DeviceError for what went wrong before
 //   Timer                             timer.begin(stream), then timer.end(stream): seconds of the work between
 //   launch<kernel>(stream, blocks, threads, shared_bytes, arguments ..)
@@ -34,6 +40,30 @@ struct DeviceError : std::runtime_error {
 #endif
 
 namespace jcb::cuda {
+
+// A stream of one's own.
+class OwnStream {
+ public:
+  OwnStream() : stream_(new_stream()) {}
+  OwnStream(const OwnStream&) = delete;
+  ~OwnStream() { delete_stream(stream_); }
+  Stream get() const { return stream_; }
+
+ private:
+  Stream stream_;
+};
+
+// Bytes of the host that a GPU copies by itself.
+class PinnedBytes {
+ public:
+  explicit PinnedBytes(size_t size) : data_(static_cast<char*>(allocate_pinned(size))) {}
+  PinnedBytes(const PinnedBytes&) = delete;
+  ~PinnedBytes() { release_pinned(data_); }
+  char* data() const { return data_; }
+
+ private:
+  char* data_;
+};
 
 // An array on the device. Movable, not copyable.
 template <class Value>

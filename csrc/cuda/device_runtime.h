@@ -91,6 +91,60 @@ inline void from_device(void* to, const void* from, size_t bytes, Stream stream)
   synchronise(stream);
 }
 
+inline Stream new_stream() {
+  Stream stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+  return stream;
+}
+inline void delete_stream(Stream stream) noexcept {
+  if (cudaStreamDestroy(stream) != cudaSuccess) cudaGetLastError();
+}
+inline void* allocate_pinned(size_t bytes) {
+  void* memory = nullptr;
+  check(cudaMallocHost(&memory, bytes), "allocating pinned memory");
+  return memory;
+}
+inline void release_pinned(void* memory) noexcept {
+  if (cudaFreeHost(memory) != cudaSuccess) cudaGetLastError();
+}
+inline void begin_to_device(void* to, const void* from, size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copying to the GPU");
+}
+inline void begin_from_device(void* to, const void* from, size_t bytes, Stream stream) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "copying from the GPU");
+}
+inline void set_to_zero(void* to, size_t bytes, Stream stream) {
+  check(cudaMemsetAsync(to, 0, bytes, stream), "setting memory to zero");
+}
+
+class Graph {
+ public:
+  template <class Work>
+  Graph(Stream stream, const Work& work) {
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a graph");
+    cudaGraph_t graph = nullptr;
+    try {
+      work();
+    } catch (...) {
+      if (cudaStreamEndCapture(stream, &graph) != cudaSuccess) cudaGetLastError();
+      if (graph != nullptr) cudaGraphDestroy(graph);
+      throw;
+    }
+    check(cudaStreamEndCapture(stream, &graph), "recording a graph");
+    const cudaError_t result = cudaGraphInstantiateWithFlags(&ready_, graph, 0);
+    cudaGraphDestroy(graph);
+    check(result, "making a graph ready");
+  }
+  Graph(const Graph&) = delete;
+  ~Graph() {
+    if (cudaGraphExecDestroy(ready_) != cudaSuccess) cudaGetLastError();
+  }
+  void run(Stream stream) const { check(cudaGraphLaunch(ready_, stream), "launching a graph"); }
+
+ private:
+  cudaGraphExec_t ready_ = nullptr;
+};
+
 class Timer {
  public:
   Timer() {

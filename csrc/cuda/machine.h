@@ -28,7 +28,7 @@
 //   pair_of(low, high), low_of(pair), high_of(pair), low_twice(pair), high_twice(pair)
 //   pair_fma(a, b, c), pair_multiply(a, b), pair_add(a, b), pair_maximum(a, b)     fp16, rounded to nearest even; a maximum
 //                                with one NaN is the other operand
-//   float_of_bits(bits), bits_of_float(value)
+//   float_of_bits(bits), bits_of_float(value), number_of_bits(word)
 //   add_atomically(at, value), maximum_atomically(at, value)     what was there before
 #pragma once
 #include <cstdint>

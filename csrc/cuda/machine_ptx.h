@@ -115,6 +115,7 @@ JCB_DEVICE uint32_t pair_maximum(uint32_t a, uint32_t b) {
 }
 JCB_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
 JCB_DEVICE uint32_t bits_of_float(float value) { return __float_as_uint(value); }
+JCB_DEVICE uint32_t number_of_bits(uint32_t word) { return static_cast<uint32_t>(__popc(word)); }
 
 template <class Value>
 JCB_DEVICE Value add_atomically(Value* at, Value value) {

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "cuda/emulation/threads.h"
 
@@ -18,6 +20,18 @@ struct Settings {
   size_t shared_bytes = 99 * 1024;    // of a block, as the smallest GPUs have that are supported
 };
 inline Settings settings;
+
+// Where work goes while a graph is recorded, and not into this thread.
+inline thread_local std::vector<std::function<void()>>* recording = nullptr;
+template <class Work>
+void do_or_record(const Work& work) {
+  if (recording == nullptr) return work();
+  recording->push_back(work);
+}
+// What a GPU refuses while it records.
+inline void check_not_recording(const char* what) {
+  if (recording != nullptr) throw DeviceError(std::string(what) + ": not while a graph is recorded");
+}
 
 }  // namespace emulation
 
@@ -35,7 +49,11 @@ inline size_t most_shared_bytes() { return emulation::settings.shared_bytes; }
 inline void keep_freed_memory() {}
 inline int multiprocessors() { return emulation::settings.multiprocessors; }
 
+inline Stream new_stream() { return {}; }
+inline void delete_stream(Stream) noexcept {}
+
 inline void* allocate(size_t bytes) {
+  emulation::check_not_recording("allocating GPU memory");
   if (bytes > emulation::settings.memory) {
     throw DeviceError("too little GPU memory: " + std::to_string(bytes) + " bytes were asked for, " +
                       std::to_string(emulation::settings.memory) + " are free");
@@ -48,9 +66,48 @@ inline void* allocate(size_t bytes) {
   return memory;
 }
 inline void release(void* memory) noexcept { std::free(memory); }
-inline void synchronise(Stream) {}
-inline void to_device(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
-inline void from_device(void* to, const void* from, size_t bytes, Stream) { std::memcpy(to, from, bytes); }
+inline void* allocate_pinned(size_t bytes) { return allocate(bytes); }
+inline void release_pinned(void* memory) noexcept { std::free(memory); }
+inline void synchronise(Stream) { emulation::check_not_recording("waiting for the GPU"); }
+inline void to_device(void* to, const void* from, size_t bytes, Stream) {
+  emulation::check_not_recording("copying to the GPU");
+  std::memcpy(to, from, bytes);
+}
+inline void from_device(void* to, const void* from, size_t bytes, Stream) {
+  emulation::check_not_recording("copying from the GPU");
+  std::memcpy(to, from, bytes);
+}
+inline void begin_to_device(void* to, const void* from, size_t bytes, Stream) {
+  emulation::do_or_record([=] { std::memcpy(to, from, bytes); });
+}
+inline void begin_from_device(void* to, const void* from, size_t bytes, Stream) {
+  emulation::do_or_record([=] { std::memcpy(to, from, bytes); });
+}
+inline void set_to_zero(void* to, size_t bytes, Stream) {
+  emulation::do_or_record([=] { std::memset(to, 0, bytes); });
+}
+
+class Graph {
+ public:
+  template <class Work>
+  Graph(Stream, const Work& work) {
+    emulation::recording = &steps_;
+    try {
+      work();
+    } catch (...) {
+      emulation::recording = nullptr;
+      throw;
+    }
+    emulation::recording = nullptr;
+  }
+  Graph(const Graph&) = delete;
+  void run(Stream) const {
+    for (const auto& step : steps_) step();
+  }
+
+ private:
+  std::vector<std::function<void()>> steps_;
+};
 
 class Timer {
  public:
@@ -65,7 +122,9 @@ template <auto kKernel, class... Arguments>
 void launch(Stream, unsigned blocks, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
   if (blocks == 0 || blocks > 0x7fffffffu) throw DeviceError("launching a kernel: no grid has so many blocks");
   if (shared_bytes > emulation::settings.shared_bytes) throw DeviceError("asking for shared memory: too much");
-  emulation::launch(blocks, threads, shared_bytes, emulation::settings.seed++, [&] { kKernel(arguments...); });
+  emulation::do_or_record([=] {
+    emulation::launch(blocks, threads, shared_bytes, emulation::settings.seed++, [&] { kKernel(arguments...); });
+  });
 }
 
 }  // namespace jcb::cuda

@@ -10,7 +10,7 @@
 
 #include "cuda/emulation/threads.h"
 
-#define JCB_KERNEL(threads, blocks) void
+#define JCB_KERNEL(threads, blocks) inline void
 #define JCB_DEVICE inline
 #define JCB_ANYWHERE inline
 #define __restrict__ __restrict
@@ -213,6 +213,7 @@ inline uint32_t pair_maximum(uint32_t a, uint32_t b) {
 }
 inline float float_of_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t bits_of_float(float value) { return std::bit_cast<uint32_t>(value); }
+inline uint32_t number_of_bits(uint32_t word) { return static_cast<uint32_t>(std::popcount(word)); }
 
 // Fibers never run at the same time.
 template <class Value>
