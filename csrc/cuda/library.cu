@@ -1,8 +1,10 @@
 // The library that jcb_engine/kernels/cuda_library.py loads by ctypes: plain functions over host pointers, so that it knows
 // neither Python nor torch. Structs are those of jcb/store.h. Failures come back as text, never as exceptions.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -10,6 +12,7 @@
 
 #include "cuda/device.h"
 #include "cuda/maxsim.h"
+#include "cuda/scan.h"
 #include "jcb/candidates.h"
 #include "jcb/store.h"
 
@@ -34,6 +37,17 @@ void tell(Failure* failure, Kind kind, const char* text) {
 }
 
 using jcb::cuda::DeviceScope;
+using jcb::cuda::Found;
+
+// What a store's handle points to.
+struct OpenStore {
+  OpenStore(const jcb::StoreView& view, int32_t device) : device(device), store(view, device), scanner(store) {}
+
+  const int device;
+  const DeviceStore store;
+  jcb::cuda::Scanner scanner;
+};
+OpenStore& open_store(void* pointer) { return *static_cast<OpenStore*>(pointer); }
 
 // Memory goes back to the GPU that it is of. What fails then cannot be told, nor helped.
 template <class Value>
@@ -98,18 +112,18 @@ JCB_EXPORT void* jcb_cuda_new_store(int32_t device, const jcb::CodecView* codec,
       store.segment_starts.push_back(store.segment_starts.back() + segment.documents);
     }
     const DeviceScope scope(device);
-    made = new DeviceStore(store, device);
+    made = new OpenStore(store, device);
   });
   return made;
 }
-JCB_EXPORT void jcb_cuda_delete_store(void* store) { delete_there<DeviceStore>(store); }
+JCB_EXPORT void jcb_cuda_delete_store(void* store) { delete_there<OpenStore>(store); }
 
-JCB_EXPORT void* jcb_cuda_new_queries(const void* store, const float* queries, const int64_t* query_offsets, int64_t count,
+JCB_EXPORT void* jcb_cuda_new_queries(void* store, const float* queries, const int64_t* query_offsets, int64_t count,
                                       Failure* failure) {
   void* made = nullptr;
   attempt(failure, [&] {
-    const DeviceScope scope(static_cast<const DeviceStore*>(store)->device);
-    made = new DeviceQueries(*static_cast<const DeviceStore*>(store), queries, query_offsets, count);
+    const DeviceScope scope(open_store(store).device);
+    made = new DeviceQueries(open_store(store).store, queries, query_offsets, count);
   });
   return made;
 }
@@ -141,5 +155,35 @@ JCB_EXPORT void jcb_cuda_error_bounds(const void* queries, int64_t count, double
     for (int64_t query = 0; query < count; ++query) {
       bounds[query] = static_cast<const DeviceQueries*>(queries)->error_bound(query);
     }
+  });
+}
+
+// Every document that could be among a query's k best, with its exact score: a handle of what was found, for
+// jcb_cuda_take, and offsets [count + 1] into it; null where no list has room for all of them (scan.h).
+JCB_EXPORT void* jcb_cuda_search(void* store, const float* queries, const int64_t* query_offsets, int64_t count, int64_t k,
+                                 const uint8_t* mask, int64_t* offsets, Failure* failure) {
+  void* made = nullptr;
+  attempt(failure, [&] {
+    const DeviceScope scope(open_store(store).device);
+    auto found = std::make_unique<Found>();
+    if (!open_store(store).scanner.search(queries, query_offsets, count, k, mask, *found)) return;
+    std::copy(found->offsets.begin(), found->offsets.end(), offsets);
+    made = found.release();
+  });
+  return made;
+}
+// Copies what was found, and frees it.
+JCB_EXPORT void jcb_cuda_take(void* found, uint32_t* documents, float* scores) {
+  const std::unique_ptr<Found> own(static_cast<Found*>(found));
+  std::copy(own->documents.begin(), own->documents.end(), documents);
+  std::copy(own->scores.begin(), own->scores.end(), scores);
+}
+
+// seconds: [repeats], of the last search's graph; 0 where there was none.
+JCB_EXPORT void jcb_cuda_time_searches(void* store, int32_t repeats, double* seconds, Failure* failure) {
+  attempt(failure, [&] {
+    const DeviceScope scope(open_store(store).device);
+    const std::vector<double> taken = open_store(store).scanner.time_graphs(repeats);
+    for (int32_t i = 0; i < repeats; ++i) seconds[i] = taken.empty() ? 0.0 : taken[i];
   });
 }

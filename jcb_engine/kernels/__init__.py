@@ -9,6 +9,7 @@ from jcb_engine.kernels.interface import (
     CodecArrays,
     Lists,
     Ranges,
+    ScanningBackend,
     SegmentArrays,
     Store,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "CodecArrays",
     "Lists",
     "Ranges",
+    "ScanningBackend",
     "SegmentArrays",
     "Store",
     "select",

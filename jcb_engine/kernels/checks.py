@@ -121,3 +121,12 @@ def _code_form(codec: CodecArrays) -> tuple[npt.DTypeLike, tuple[int | None, ...
     if codec.nbits == RAW_BITS:
         return np.float16, (None, codec.dim)
     return np.uint8, (None, codec.code_bytes)
+
+
+def check_mask(mask: AnyArray | None, documents: int) -> None:
+    """A bitmap of a store's documents, or None."""
+    if mask is None:
+        return
+    check_array("mask", mask, np.uint8, (None,))
+    if len(mask) * 8 < documents:
+        raise InputError(f"mask has {len(mask) * 8} bits; the store has {documents} documents")

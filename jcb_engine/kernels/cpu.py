@@ -15,6 +15,7 @@ from jcb_engine.kernels.checks import (
     check_candidates,
     check_centroid_lists,
     check_count,
+    check_mask,
     check_offsets,
     check_precision,
     check_probes,
@@ -143,10 +144,7 @@ class CpuBackend:
         check_offsets("query_offsets", query_offsets, len(probes))
         if limit < 0:
             raise InputError(f"limit is {limit}; it must not be negative")
-        if mask is not None:
-            check_array("mask", mask, np.uint8, (None,))
-            if len(mask) * 8 < own.documents:
-                raise InputError(f"mask has {len(mask) * 8} bits; the store has {own.documents} documents")
+        check_mask(mask, own.documents)
         documents, list_offsets, scores = _cpu.accumulate_postings(
             self._machine, own.native, probes, probe_scores, frontier, query_offsets, limit, mask
         )

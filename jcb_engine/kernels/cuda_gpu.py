@@ -19,6 +19,7 @@ from jcb_engine.kernels.checks import (
     check_array,
     check_candidates,
     check_codec,
+    check_mask,
     check_offsets,
     check_precision,
     check_segment,
@@ -35,7 +36,11 @@ from jcb_engine.kernels.interface import (
     SegmentArrays,
     Store,
 )
-from jcb_engine.types import Float32Array, Int64Array
+from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
+
+# Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 75 Gtoken/s are
+# .9 ms, and finding candidates takes a millisecond and more, on the processor.
+SCANNED_TOKENS = 64_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +178,23 @@ class CudaBackend(HostOperations):
         check_array("queries", queries, np.float32, (None, own.codec.dim))
         check_offsets("query_offsets", query_offsets, len(queries))
         return self._table(own, queries, None).prepared(query_offsets).error_bounds()
+
+    def scan_costs_less(self, store: Store) -> bool:
+        return store.tokens <= SCANNED_TOKENS
+
+    def best_of_all(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        mask: Uint8Array | None = None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        own = _own_store(store)
+        check_array("queries", queries, np.float32, (None, own.codec.dim))
+        check_offsets("query_offsets", query_offsets, len(queries))
+        check_mask(mask, own.documents)
+        return own.device.search(queries, query_offsets, k, mask)
 
     def _table(self, store: CudaStore, queries: Float32Array, table: CentroidTable | None) -> CudaTable:
         if table is None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
 from jcb_engine.kernels.interface import CodecArrays, SegmentArrays
-from jcb_engine.types import AnyArray, Float32Array, Int64Array, Uint32Array
+from jcb_engine.types import AnyArray, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 LIBRARY = Path(__file__).with_name("libjcb_cuda.so")
 _CORRUPT, _INPUT, _DEVICE, _MEMORY = 1, 2, 3, 4
@@ -70,7 +70,7 @@ class CudaLibrary:
             self._functions: Any = ctypes.CDLL(str(path))
         except OSError as error:
             raise BackendUnavailableError(f"the CUDA kernels cannot be loaded: {error}") from error
-        for name in ("jcb_cuda_new_store", "jcb_cuda_new_queries"):
+        for name in ("jcb_cuda_new_store", "jcb_cuda_new_queries", "jcb_cuda_search"):
             getattr(self._functions, name).restype = _Pointer
         sizes = (ctypes.c_int64 * 3)()
         self._functions.jcb_cuda_sizes(sizes)
@@ -118,6 +118,44 @@ class DeviceStore:
         )
         _raise(failure)
         return DeviceQueries(self._functions, made, self, count)
+
+    def search(
+        self, queries: Float32Array, query_offsets: Int64Array, k: int, mask: Uint8Array | None
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        """For each query every document that could be among its k best, ascending, with exact scores.
+
+        mask: bitmap of allowed documents. None where lists have no room for all of them (csrc/cuda/scan.h).
+        """
+        failure, offsets = _Failure(), np.zeros(len(query_offsets), dtype=np.int64)
+        found = self._functions.jcb_cuda_search(
+            self._pointer,
+            _address(queries),
+            _address(query_offsets),
+            ctypes.c_int64(len(query_offsets) - 1),
+            ctypes.c_int64(k),
+            None if mask is None else _address(mask),
+            _address(offsets),
+            ctypes.byref(failure),
+        )
+        _raise(failure)
+        if found is None:
+            return None
+        documents, scores = np.empty(offsets[-1], np.uint32), np.empty(offsets[-1], np.float32)
+        self._functions.jcb_cuda_take(_Pointer(found), _address(documents), _address(scores))
+        answers = []
+        for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+            order = np.argsort(documents[first:last])  # a GPU collects them in no order
+            answers.append((documents[first:last][order], scores[first:last][order]))
+        return answers
+
+    def time_searches(self, repeats: int) -> list[float]:
+        """Seconds that the GPU took for the last search again, its copies included; zeros where there was none."""
+        failure, seconds = _Failure(), np.zeros(repeats, dtype=np.float64)
+        self._functions.jcb_cuda_time_searches(
+            self._pointer, ctypes.c_int32(repeats), _address(seconds), ctypes.byref(failure)
+        )
+        _raise(failure)
+        return [float(value) for value in seconds]
 
 
 class DeviceQueries:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
@@ -298,4 +298,28 @@ class Backend(Protocol):
         argmax: Int64Array,
     ) -> tuple[Float32Array, Float32Array]:
         """Gradients [Q, D] and [T, D] of sum(grad * scores), grad [queries, N], for the winners in argmax [N, Q]."""
+        ...
+
+
+@runtime_checkable
+class ScanningBackend(Backend, Protocol):
+    """A backend that can search everything by itself: no score leaves the device but those of possible hits."""
+
+    def scan_costs_less(self, store: Store) -> bool:
+        """Whether scoring all documents is expected to take no longer than finding candidates among them."""
+        ...
+
+    def best_of_all(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        mask: Uint8Array | None = None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        """For each query every document that could be among its k best: numbers, ascending, and exact scores.
+
+        Proven: no document of the k best by exact score is missing. mask: as in `accumulate_postings`. None where the
+        backend cannot (a k too large, thousands of documents that score alike): score everything in another way.
+        """
         ...

@@ -12,7 +12,14 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 
 from jcb_engine.errors import BackendUnavailableError, InputError
-from jcb_engine.kernels.checks import check_array, check_candidates, check_count, check_offsets, check_precision
+from jcb_engine.kernels.checks import (
+    check_array,
+    check_candidates,
+    check_count,
+    check_mask,
+    check_offsets,
+    check_precision,
+)
 from jcb_engine.kernels.host_operations import HostOperations
 from jcb_engine.kernels.interface import (
     Backend,
@@ -21,23 +28,28 @@ from jcb_engine.kernels.interface import (
     CodecArrays,
     Lists,
     Precision,
+    Ranges,
     SegmentArrays,
     Store,
 )
 from jcb_engine.kernels.lookup_assembly import lookup_assembly
-from jcb_engine.types import Float32Array, Int64Array
+from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
 
 try:
     import torch
     from triton.runtime import JITFunction
 
     from jcb_engine.kernels import triton_kernels
+    from jcb_engine.kernels.triton_scan import best_of_all
     from jcb_engine.kernels.triton_store import PIECE, TritonStore, TritonTable, Work, added, place, plan, prepare_store
 except ImportError as error:
     raise BackendUnavailableError(
         f"the Triton kernels need torch and triton ({error}): pip install 'jcb-engine[gpu]'"
     ) from error
 
+# Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 50 Gtoken/s are
+# .9 ms, and finding candidates takes a millisecond and more, on the processor.
+SCANNED_TOKENS = 45_000_000
 _HALF_ROUNDING = 2.0**-11  # of a number that is rounded to fp16, relative
 _SMALLEST_HALF = 2.0**-25  # and at least so much
 _MOST_BYTES_OF_PLANES = 32  # of a row of codes whose planes a program holds at once
@@ -154,12 +166,41 @@ class TritonBackend(HostOperations):
         if not there.is_of(queries):
             raise InputError("the table was made for other queries")
         work = plan(own, query_offsets, candidates, self._device)
+        return _shaped(self._scores(own, there, work, precision), candidates, len(query_offsets) - 1)
+
+    def scan_costs_less(self, store: Store) -> bool:
+        return store.tokens <= SCANNED_TOKENS
+
+    def best_of_all(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        mask: Uint8Array | None = None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        own = _own_store(store)
+        check_mask(mask, own.documents)
+        check_offsets("query_offsets", query_offsets, len(queries))
+        table = self.centroid_scores(own, queries)
+        everything = Ranges(np.array([0], np.int64), np.array([own.documents], np.int64))
+        work = plan(own, query_offsets, everything, self._device)
+        fast = self._scores(own, table, work, "fast").view(len(query_offsets) - 1, own.documents)
+        if fast.numel() == 0:
+            return [(np.zeros(0, np.uint32), np.zeros(0, np.float32))] * len(fast)
+
+        def score_exactly(lists: Lists) -> Float32Array:
+            return self.maxsim_quantized(own, queries, query_offsets, lists, "exact", table)
+
+        return best_of_all(fast, self.score_error_bound(own, queries, query_offsets), k, mask, score_exactly)
+
+    def _scores(self, store: TritonStore, table: TritonTable, work: Work, precision: Precision) -> torch.Tensor:
+        """Scores in the order of `work`, on the device."""
         partial = self._empty(work)
         if work.outputs:
             with self._in_use():
-                (self._score_exact if precision == "exact" else self._score_fast)(own, there, work, partial)
-        scores = added(partial, work) * own.codec.norm_scale
-        return _shaped(scores, candidates, len(query_offsets) - 1)
+                (self._score_exact if precision == "exact" else self._score_fast)(store, table, work, partial)
+        return added(partial, work) * store.codec.norm_scale
 
     def score_error_bound(self, store: Store, queries: Float32Array, query_offsets: Int64Array) -> Float32Array:
         """Queries, levels and centroid scores are rounded to fp16; sums are fp32."""

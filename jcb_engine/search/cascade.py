@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from jcb_engine.codec import ResidualCodec
-from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, Store
+from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, ScanningBackend, Store
 from jcb_engine.search.candidates import CandidateSettings, CandidateStage
 from jcb_engine.search.lists import lists_of
 from jcb_engine.search.narrowing import Narrowing
@@ -44,15 +44,37 @@ class Cascade:
         groups: Uint32Array | None,
         exact: bool,
         among: Subset,
+        may_scan: bool = False,
     ) -> Iterator[tuple[Ranking, bool]]:
-        """For each query what was ranked, and whether all documents of `among` were. k: as `Subset.bounded` has it."""
+        """For each query what was ranked, and whether all documents of `among` were. k: as `Subset.bounded` has it.
+
+        may_scan: everything may be searched instead, where the backend expects that to take no longer.
+        """
         exact = exact or self._all_are_scored(settings, among)
-        most_queries = max(1, _SCORES_AT_ONCE // max(1, len(among))) if exact else len(encoded)
+        scanning = self._scanning(exact, may_scan, groups, among)
+        everything = exact or scanning is not None
+        most_queries = max(1, _SCORES_AT_ONCE // max(1, self._store.documents)) if everything else len(encoded)
         rotated = self._codec.rotate(encoded.vectors, self._backend)
         for first, last in blocks_of_tokens(encoded.offsets, most_queries):
             offsets = encoded.offsets[first : last + 1]
             vectors = np.ascontiguousarray(rotated[offsets[0] : offsets[-1]])
-            yield from self._rankings(vectors, offsets - offsets[0], k, settings, groups, exact, among)
+            offsets = offsets - offsets[0]
+            found = None
+            if scanning is not None:
+                found = scanning.best_of_all(self._store, vectors, offsets, k, among.mask)
+            if found is not None:
+                yield from ((Ranking(documents, scores), True) for documents, scores in found)
+            else:
+                yield from self._rankings(vectors, offsets, k, settings, groups, exact, among)
+
+    def _scanning(
+        self, exact: bool, may_scan: bool, groups: Uint32Array | None, among: Subset
+    ) -> ScanningBackend | None:
+        """The backend, where it searches everything by itself. Of a sparse subset less would do."""
+        backend = self._backend
+        if not isinstance(backend, ScanningBackend) or groups is not None or among.is_sparse:
+            return None
+        return backend if exact or (may_scan and backend.scan_costs_less(self._store)) else None
 
     def _rankings(
         self,

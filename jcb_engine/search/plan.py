@@ -20,11 +20,15 @@ _MOST = 2**31  # more candidates or probes than any index has
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to answer. recall: what these settings were measured to find; None: not measured, or exact."""
+    """How to answer. recall: what these settings were measured to find; None: not measured, or exact.
+
+    may_scan: everything may be searched where that costs less: not where the caller chose how many candidates.
+    """
 
     settings: CandidateSettings
     exact: bool
     recall: float | None
+    may_scan: bool = False
 
 
 def plan_search(
@@ -44,7 +48,8 @@ def plan_search(
         raise InputError(f"probes are of centroids, and the first stage here is {stage.name}: leave it out")
     unmeasured = f"by={by!r}" if by else "a subset" if subset is not None else None
     if recall is None:
-        return Plan(settings, exact, None if exact or unmeasured else tuning.recall_of(settings, int(k)))
+        known = None if exact or unmeasured else tuning.recall_of(settings, int(k))
+        return Plan(settings, exact, known, may_scan=probes is None and candidates is None)
     check_recall(recall)
     if exact or probes is not None or candidates is not None:
         raise InputError("recall chooses the settings: leave out exact, probes and candidates, or leave out recall")
@@ -57,7 +62,7 @@ def plan_search(
     point = tuning.point_for(float(recall), int(k))
     if point.is_exact:
         return Plan(settings, True, None)
-    return Plan(settings_of(point, settings), False, point.recall)
+    return Plan(settings_of(point, settings), False, point.recall, may_scan=True)
 
 
 def check_recall(recall: object) -> None:

@@ -150,7 +150,8 @@ class Searcher:
         probes: centroids looked up per query token; candidates: documents scored, the best of a pool 2.5 times as large
         by their centroids (an index of 16 bits has no centroid per token: all of the pool is scored).
         None: DEFAULT_PROBES, and the larger of DEFAULT_CANDIDATES and CANDIDATES_PER_HIT * k; both widen until
-        there are k hits, while the corpus has them.
+        there are k hits, while the corpus has them. With both None, a GPU scores every document where that is
+        expected to take no longer; the hits then say `exact`.
         recall: at least this share of the exact k best, on the average of queries like those that the index was tuned
         with (`tune`): the cheapest settings that were measured to reach it. 1 is exact search.
         subset: search among these documents only (`subset`); where they are no more than `candidates`, exactly.
@@ -232,7 +233,7 @@ class Searcher:
         groups = self._parent_groups if by_parent else None
         k = among.bounded(k)
         answers = []
-        ranked = self._cascade.ranked(encoded, k, plan.settings, groups, plan.exact, among)
+        ranked = self._cascade.ranked(encoded, k, plan.settings, groups, plan.exact, among, plan.may_scan)
         for cut, (ranking, was_exact) in zip(encoded.tokens_cut, ranked, strict=True):
             hits = self._lookup.hits(ranking.documents, ranking.scores, k, groups)
             recall = None if was_exact else plan.recall

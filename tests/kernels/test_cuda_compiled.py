@@ -17,6 +17,8 @@ SOURCES = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
 REGISTERS = {
     "add_pieces": 40,
     "centroid_scores": 86,
+    "collect_reaching": 32,
+    "count_digits": 32,
     "maxsim_batch<1, 1>": 89,
     "maxsim_batch<1, 2>": 105,
     "maxsim_batch<1, 3>": 120,
@@ -29,7 +31,8 @@ REGISTERS = {
     "maxsim_batch<4, 2>": 114,
     "maxsim_batch<4, 3>": 124,
     "maxsim_batch<4, 4>": 126,
-    "maxsim_exact": 105,
+    "maxsim_exact": 118,
+    "maxsim_exact_lists": 112,
     "maxsim_fast<1, 0>": 87,
     "maxsim_fast<1, 1>": 70,
     "maxsim_fast<1, 2>": 78,

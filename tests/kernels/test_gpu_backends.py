@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
-from jcb_engine.kernels import Backend, CodecArrays, Lists, Ranges, SegmentArrays
+from jcb_engine.kernels import Backend, CodecArrays, Lists, Ranges, ScanningBackend, SegmentArrays
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.kernels.cpu_backends import queries_of, whole
 from tests.kernels.gpu_backends import GPU_BACKENDS, gpu_backend, triton_interpreted
@@ -172,6 +172,46 @@ def test_the_lower_centroid_wins_a_tie(backend: Backend) -> None:
         order = sorted(range(6), key=lambda place: (-values[place], row[place]))
         assert order == list(range(6))
         assert sorted(row) == list(range(6))
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4])
+@pytest.mark.parametrize("k", [1, 4, 100])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_best_of_all_are_found_with_their_exact_scores(backend: Backend, nbits: int, k: int, masked: bool) -> None:
+    codec, segments, _, _ = random_store(dim=48, nbits=nbits, segment_documents=(11, 6), seed=nbits)
+    store = backend.prepare(codec, segments)
+    queries, offsets = queries_of((5, 0, 40), 48)
+    mask = np.array([0b10110101, 0b11001110, 0b1], np.uint8) if masked else None
+    allowed = np.unpackbits(mask, count=17, bitorder="little") == 1 if masked else np.ones(17, bool)
+    exact = backend.maxsim_quantized(store, queries, offsets, whole(store.documents), "exact")
+    assert isinstance(backend, ScanningBackend)
+    answers = backend.best_of_all(store, queries, offsets, k, mask)
+    assert answers is not None
+    assert len(answers) == 3
+    for (documents, scores), own in zip(answers, exact, strict=True):
+        hits = np.flatnonzero(allowed & (own > -np.inf))
+        kth = np.sort(own[hits])[-k] if len(hits) >= k else -np.inf
+        assert set(hits[own[hits] >= kth]) <= set(documents.tolist()) <= set(hits)
+        np.testing.assert_array_equal(scores, own[documents])
+        assert (np.diff(documents.astype(np.int64)) > 0).all()
+
+
+def test_a_search_of_everything_refuses_what_does_not_fit(backend: Backend) -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(20,))
+    store = backend.prepare(codec, segments)
+    queries, offsets = queries_of((3,), 32)
+    assert isinstance(backend, ScanningBackend)
+    with pytest.raises(InputError, match="mask has 16 bits; the store has 20 documents"):
+        backend.best_of_all(store, queries, offsets, 3, np.zeros(2, np.uint8))
+    with pytest.raises(InputError, match="queries"):
+        backend.best_of_all(store, queries[:, :16].copy(), offsets, 3)
+    bad = queries.copy()
+    bad[0, 0] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        backend.best_of_all(store, bad, offsets, 3)
+    nothing = backend.best_of_all(store, queries, offsets, 3, np.zeros(3, np.uint8))
+    assert nothing is not None
+    assert len(nothing[0][0]) == 0
 
 
 def test_tables_and_stores_of_others_are_refused(backend: Backend) -> None:

@@ -21,6 +21,7 @@ PROGRAMS = (
     "test_word_table",
     "test_cuda_machine",
     "test_cuda_maxsim",
+    "test_cuda_scan",
 )
 SIMDE = (Path("/usr/include/simde"), Path("/usr/local/include/simde"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from jcb_engine import IndexWriter, Searcher
 from jcb_engine.errors import BackendUnavailableError, InputError
 from jcb_engine.kernels import Backend, selection
+from jcb_engine.search import plan
 from tests.conftest import random_embeddings
 from tests.kernels.gpu_backends import GPU_BACKENDS, gpu_backend
 from tests.search.conftest import query_vectors
@@ -68,6 +70,64 @@ def test_a_search_through_candidates_gives_the_hits_of_the_processor(both: tuple
         query = query_vectors(8, seed)
         wide = {"probes": 32, "candidates": 35}
         check_same(gpu.search(query, k=5, **wide), cpu.search(query, k=5, **wide))
+
+
+def test_a_small_index_is_searched_exactly_and_says_so(both: tuple[Searcher, Searcher]) -> None:
+    cpu, gpu = both
+    queries = [query_vectors(tokens, tokens) for tokens in (3, 8, 40)]
+    for found, query in zip(gpu.search_batch(queries, k=5), queries, strict=True):
+        assert found.exact
+        check_same(found, cpu.search(query, k=5, exact=True))
+
+
+def test_whoever_says_how_many_candidates_gets_as_many(both: tuple[Searcher, Searcher]) -> None:
+    _, gpu = both
+    assert not gpu.search(query_vectors(), k=3, candidates=10).exact
+    assert not gpu.search(query_vectors(), k=3, probes=2, candidates=10).exact
+
+
+def test_an_index_that_a_scan_takes_longer_for_is_searched_through_candidates(
+    both: tuple[Searcher, Searcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, gpu = both
+    monkeypatch.setattr(type(gpu._backend), "scan_costs_less", lambda self, store: False)
+    monkeypatch.setattr(plan, "DEFAULT_CANDIDATES", 20)
+    monkeypatch.setattr(plan, "CANDIDATES_PER_HIT", 1)
+    found = gpu.search(query_vectors(), k=5)
+    assert not found.exact
+    check_same(found, cpu.search(query_vectors(), k=5))
+
+
+def test_what_a_scan_has_no_room_for_is_searched_in_another_way(
+    both: tuple[Searcher, Searcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, gpu = both
+    monkeypatch.setattr(type(gpu._backend), "best_of_all", lambda self, *arguments: None)
+    found = gpu.search(query_vectors(), k=5, exact=True)
+    assert found.exact
+    check_same(found, cpu.search(query_vectors(), k=5, exact=True))
+
+
+def test_deleted_documents_are_no_hits(path: Path, name: str, tmp_path: Path) -> None:
+    copy = tmp_path / "index"
+    shutil.copytree(path, copy)
+    with Searcher.open(copy, backend=name, device="cuda") as gpu:
+        first = gpu.search(query_vectors(), k=3)
+    with IndexWriter.open(copy) as writer:
+        writer.delete([first[0].id])
+    with Searcher.open(copy) as cpu, Searcher.open(copy, backend=name, device="cuda") as gpu:
+        found = gpu.search(query_vectors(), k=3)
+        assert [hit.id for hit in found][:2] == [hit.id for hit in first][1:]
+        check_same(found, cpu.search(query_vectors(), k=3, exact=True))
+
+
+def test_tuning_measures_candidates_although_a_scan_would_cost_less(path: Path, name: str, tmp_path: Path) -> None:
+    copy = tmp_path / "index"
+    shutil.copytree(path, copy)
+    with Searcher.open(copy, backend=name, device="cuda") as gpu:
+        curve = gpu.tune([query_vectors(8, seed) for seed in range(6)], k=2, recall=0.9)
+        assert not curve.points[0].is_exact
+        assert gpu.search(query_vectors(), k=2, recall=0.9).exact
 
 
 def test_a_batch_gives_the_hits_of_its_queries(both: tuple[Searcher, Searcher]) -> None:

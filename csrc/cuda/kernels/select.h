@@ -52,6 +52,7 @@ JCB_DEVICE Digit find_digit(const uint32_t* bins, uint32_t wanted) {
     // Lanes from the highest bins down, so that a sum over lower lanes is of what is above.
     const uint32_t begin = first + (kWarpLanes - 1 - lane) * width;
     uint32_t own = 0;
+#pragma unroll 8
     for (uint32_t i = 0; i < width; ++i) own += bins[begin + i];
     uint32_t until = own;
     for (int step = 1; step < kWarpLanes; step *= 2) {
@@ -75,6 +76,7 @@ struct KthKey {
 };
 JCB_DEVICE KthKey find_key(const uint32_t* digits, uint32_t k, int passes) {
   KthKey key{0, k, true};
+#pragma unroll 1
   for (int pass = 0; pass < passes && key.is_there; ++pass) {
     const Digit digit = find_digit(digits + pass * kDigitBins, key.wanted);
     key.is_there = digit.value < kDigitBins;
@@ -88,7 +90,7 @@ JCB_DEVICE KthKey find_key(const uint32_t* digits, uint32_t k, int passes) {
 constexpr size_t kSelectSharedBytes = (kDigitBins + 4) * sizeof(uint32_t);
 
 // k: how many are looked for, on the device.
-JCB_KERNEL(kSelectThreads, 4) count_digits(Ranked ranked, const uint32_t* k, int pass, uint32_t blocks_a_query) {
+JCB_KERNEL(kSelectThreads, 2) count_digits(Ranked ranked, const uint32_t* k, int pass, uint32_t blocks_a_query) {
   uint32_t* const bins = reinterpret_cast<uint32_t*>(dynamic_shared());
   uint32_t* const found = bins + kDigitBins;
   const uint32_t query = blockIdx.x / blocks_a_query, stride = blocks_a_query * kSelectThreads;
@@ -124,7 +126,7 @@ struct Reaching {
 };
 
 // The sum of ranked.counts goes on where there is no room left: it tells. Documents come in no order.
-JCB_KERNEL(kSelectThreads, 4) collect_reaching(Ranked ranked, Reaching given, const uint32_t* k, uint32_t blocks_a_query) {
+JCB_KERNEL(kSelectThreads, 2) collect_reaching(Ranked ranked, Reaching given, const uint32_t* k, uint32_t blocks_a_query) {
   float* const found = reinterpret_cast<float*>(dynamic_shared());
   const int lane = threadIdx.x % kWarpLanes;
   const uint32_t query = blockIdx.x / blocks_a_query, stride = blocks_a_query * kSelectThreads;
