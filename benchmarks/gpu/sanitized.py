@@ -20,6 +20,7 @@ def main() -> None:
         store = library.new_store(0, codec, [segment])
         documents = len(segment.doc_offsets) - 1
         for count, tokens in ((1, 32), (6, 40)):
+            store.search(*random_queries(count, tokens, dim), 3, np.full((documents + 7) // 8, 0x6D, np.uint8))
             prepared = store.prepare(*random_queries(count, tokens, dim))
             for exact in (False, True):
                 scores = np.empty((count, documents), np.float32)

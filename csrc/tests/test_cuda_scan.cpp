@@ -138,13 +138,14 @@ void check_search(const Case& given, const Corpus& corpus, const cuda::DeviceSto
   if (!all) return;
   const cuda::DeviceQueries call(store, queries.vectors.data(), queries.offsets.data(), query_count);
   for (int64_t query = 0; query < query_count; ++query) {
-    std::vector<float> exact(documents);
+    std::vector<float> exact(documents), fast(documents);
     std::vector<int64_t> offsets(query_count + 1, 0);
     for (int64_t i = query; i < query_count; ++i) offsets[i + 1] = documents;
     Candidates lists;
     lists.documents = corpus.all_documents.data();
     lists.list_offsets = offsets.data();
     call.score(lists, true, exact.data());
+    call.score(lists, false, fast.data());
     std::set<uint32_t> own;
     for (int64_t i = found.offsets[query]; i < found.offsets[query + 1]; ++i) {
       own.insert(found.documents[i]);
@@ -154,6 +155,15 @@ void check_search(const Case& given, const Corpus& corpus, const cuda::DeviceSto
     const auto wanted = expected_of(exact, static_cast<uint32_t>(given.k), 0.0f, given.masked ? mask : std::vector<uint8_t>{});
     JCB_CHECK(std::includes(own.begin(), own.end(), wanted.begin(), wanted.end()), "%s: query %ld lacks a hit: %zu of %zu",
               given.what, static_cast<long>(query), own.size(), wanted.size());
+    // By what is proven of fast scores, these could be hits as well.
+    float floor = std::numeric_limits<float>::infinity();
+    for (const uint32_t document : wanted) floor = std::min(floor, exact[document]);
+    const double bound = call.error_bound(query);
+    for (const uint32_t document : corpus.all_documents) {
+      const bool allowed = !given.masked || (mask[document / 8] >> (document % 8) & 1);
+      JCB_CHECK(!allowed || !(fast[document] >= floor - 0.99 * bound) || own.count(document) == 1,
+                "%s: document %u could be a hit: %.9g, at least %.9g less %.3g", given.what, document, fast[document], floor, bound);
+    }
     for (const uint32_t document : own) {
       JCB_CHECK(std::isfinite(exact[document]) && (!given.masked || (mask[document / 8] >> (document % 8) & 1)),
                 "%s: document %u is no hit", given.what, document);

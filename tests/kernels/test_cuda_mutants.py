@@ -1,4 +1,4 @@
-"""Broken CUDA kernels: csrc/tests/test_cuda_maxsim.cpp has to notice each, or it proves little of the real ones."""
+"""Broken CUDA kernels: the native tests have to notice each, or they prove little of the real ones."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ MUTANTS = {
     ),
     "warps do not wait for each other's maxima": (
         KERNELS + "maxsim_exact.h",
-        "  block_barrier();\n  if (warp != 0) return;",
-        "  if (warp != 0) return;",
+        "  block_barrier();\n  if (warp != 0) return 0.0f;",
+        "  if (warp != 0) return 0.0f;",
     ),
     "the query's unit misses the levels'": (
         KERNELS + "prepare_queries.h",
@@ -84,31 +84,70 @@ MUTANTS = {
         "begin + std::min(row, segment.tokens - 1 - begin)",
     ),
 }
+# The same of a scan, for test_cuda_scan.cpp.
+SCAN_MUTANTS = {
+    "what lies above a digit is not taken off": (KERNELS + "select.h", "key.is_there ? digit.above : 0", "0"),
+    "scores of other digits are counted": (KERNELS + "select.h", "if (agrees && ranked", "if (ranked"),
+    "bins are counted before they are zero": (
+        KERNELS + "select.h",
+        "  block_barrier();\n  const float* const scores = ranked.scores + query * ranked.stride;\n"
+        "  const uint32_t length = found[1]",
+        "  const float* const scores = ranked.scores + query * ranked.stride;\n  const uint32_t length = found[1]",
+    ),
+    "what is masked is collected": (
+        KERNELS + "select.h",
+        "(mask == nullptr || (mask[i >> 3] >> (i & 7) & 1))",
+        "true",
+    ),
+    "two blocks write to one place": (
+        KERNELS + "select.h",
+        "begin = add_atomically(&given.counts[query], number_of_bits(reaching))",
+        "begin = given.counts[query], given.counts[query] = number_of_bits(reaching)",
+    ),
+    "negative scores are in the wrong order": (KERNELS + "select.h", "bits >> 31 ? ~bits", "bits >> 31 ? bits"),
+    "fast scores are taken for exact ones": (
+        "csrc/cuda/scan.cu",
+        "{exact.digits, input<float>(bounds_at)",
+        "{exact.digits, nullptr",
+    ),
+    "digits of the search before are left": (
+        "csrc/cuda/scan.cu",
+        "    set_to_zero(work_there.data(), counted_bytes, stream);\n",
+        "",
+    ),
+    "only the last piece of a query counts": (KERNELS + "maxsim_exact.h", "sum += exact_score(", "sum = exact_score("),
+    "a piece overtakes the one before": (
+        KERNELS + "maxsim_exact.h",
+        "tiles_of(work, document));\n      block_barrier();",
+        "tiles_of(work, document));",
+    ),
+}
 SOURCES = (
     "csrc/cuda/maxsim.cu",
+    "csrc/cuda/scan.cu",
     "csrc/cuda/plan.cu",
     "csrc/cuda/tiles.cu",
     "csrc/cuda/level_bytes.cpp",
     "csrc/cuda/emulation/threads.cpp",
     "csrc/tests/corpus.cpp",
-    "csrc/tests/test_cuda_maxsim.cpp",
 )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", [*MUTANTS, *SCAN_MUTANTS])
 def test_a_broken_kernel_is_noticed(name: str, tmp_path: Path) -> None:
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("there is no C++ compiler here")
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
-    file, stands, instead = MUTANTS[name]
+    file, stands, instead = (MUTANTS | SCAN_MUTANTS)[name]
+    sources = (*SOURCES, f"csrc/tests/test_cuda_{'maxsim' if name in MUTANTS else 'scan'}.cpp")
     source = (tmp_path / file).read_text()
     assert source.count(stands) == 1, "the mutant no longer fits the source"
     (tmp_path / file).write_text(source.replace(stands, instead))
     program = tmp_path / "test"
     includes = [f"-I{tmp_path / 'csrc'}", f"-I{tmp_path / 'csrc' / 'include'}"]
-    command = [compiler, "-std=c++20", "-O1", *includes, "-x", "c++", *(str(tmp_path / name) for name in SOURCES)]
+    command = [compiler, "-std=c++20", "-O1", *includes, "-x", "c++", *(str(tmp_path / name) for name in sources)]
     subprocess.run([*command, "-o", str(program)], check=True)
     # Under some order of threads: what is a race need not show in the first.
     for seed in range(5):
