@@ -179,7 +179,7 @@ def _triton_scan(backend: Backend, codec: Any, segment: Any) -> dict[str, float]
 
 
 def _end_to_end(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
-    """From query vectors in host memory to the ten best documents there, by exact scores; checked against all of these."""
+    """From query vectors in host memory to the ten best documents by exact scores there; checked against all scores."""
     assert isinstance(backend, ScanningBackend)
     store = backend.prepare(codec, [segment])
     found = {}
