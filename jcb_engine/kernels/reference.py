@@ -15,10 +15,7 @@ import torch
 
 from jcb_engine.errors import CorruptIndexError
 from jcb_engine.kernels.interface import (
-    LEAST_GAIN,
     RAW_BITS,
-    SIGMA_FACTORS,
-    SIGN_ROUNDS,
     Candidates,
     CentroidLists,
     CentroidTable,
@@ -29,6 +26,7 @@ from jcb_engine.kernels.interface import (
     SegmentArrays,
     Store,
 )
+from jcb_engine.kernels.torch_quantize import Table, quantize
 from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 
@@ -85,23 +83,9 @@ class ReferenceBackend:
         self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays
     ) -> tuple[Uint8Array, Float16Array, Float16Array]:
         values = _tensor(np.asarray(vectors, dtype=np.float32))
-        lengths = values.norm(dim=1)
-        units = values / lengths.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
-        centroids = _gather_centroids(codec, centroid_ids)
-        residuals = units - centroids
-        own = _to_half_and_back(residuals.norm(dim=1) / codec.dim**0.5)
-        if codec.nbits == 1:
-            codes, sigmas = _projected_codes(units, centroids, own, codec)
-        elif codec.nbits == 2:
-            codes, sigmas = _codes(residuals, own, codec), own
-        else:
-            codes, sigmas = _fitted_codes(residuals, own, codec)
-        codes[own == 0] = 0
-        sigmas = _to_half_and_back(torch.where(own > 0, sigmas, 0.0))
-        directions = _tensor(codec.levels)[codes]
-        decoded = (centroids + sigmas[:, None] * directions).norm(dim=1)
-        norms = torch.where(decoded > 0, lengths / (codec.norm_scale * decoded), 0.0)
-        return pack_codes(codes.to(torch.uint8).numpy(), codec.nbits), _half(sigmas), _half(norms)
+        table = Table(_tensor(codec.cutoffs), _tensor(codec.levels), codec.nbits)
+        codes, sigmas, norms = quantize(values, _gather_centroids(codec, centroid_ids), table)
+        return pack_codes(codes.numpy(), codec.nbits), _half(sigmas), _half(norms / codec.norm_scale)
 
     def dequantize(
         self,
@@ -257,51 +241,6 @@ class ReferenceBackend:
         return grad_rows.numpy(), grad_tokens.numpy()
 
 
-def _fitted_codes(residuals: torch.Tensor, own: torch.Tensor, codec: CodecArrays) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes [T, D] and sigmas [T] with the least |r - sigma * levels[code]| of those that are tried."""
-    best_codes, sigmas = torch.zeros(residuals.shape, dtype=torch.int64), own.clone()
-    best_gains = torch.full(own.shape, -1.0, dtype=torch.float64)
-    for factor in SIGMA_FACTORS[codec.nbits]:
-        codes = _codes(residuals, factor * own, codec)
-        overlaps, squares = _fit(residuals, codes, codec)
-        gains = torch.where(overlaps > 0, overlaps.square() / squares, 0.0)
-        better = gains > (1 + LEAST_GAIN) * best_gains
-        best_codes[better] = codes[better]
-        sigmas = torch.where(better & (overlaps > 0), (overlaps / squares).float(), sigmas)
-        best_gains = torch.where(better, gains, best_gains)
-    return best_codes, sigmas
-
-
-def _projected_codes(
-    units: torch.Tensor, centroids: torch.Tensor, own: torch.Tensor, codec: CodecArrays
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes [T, D] of 1 bit, chosen for the angle between a vector and its decoded form, and sigmas [T]."""
-    residuals, sigmas = units - centroids, own
-    codes = _codes(residuals, own, codec)
-    for round_number in range(SIGN_ROUNDS + 1):
-        overlaps, _ = _fit(residuals, codes, codec)
-        sigmas = torch.where(overlaps > 0, (residuals.double().square().sum(dim=1) / overlaps).float(), sigmas)
-        if round_number == SIGN_ROUNDS:
-            break
-        decoded = centroids + sigmas[:, None] * _tensor(codec.levels)[codes]
-        products = (units * decoded).sum(dim=1)
-        scales = decoded.square().sum(dim=1) / products
-        again = (overlaps > 0) & (products > 0)
-        codes[again] = _codes(units * scales[:, None] - centroids, own, codec)[again]
-    return codes, sigmas
-
-
-def _codes(residuals: torch.Tensor, sigmas: torch.Tensor, codec: CodecArrays) -> torch.Tensor:
-    scaled = torch.where(sigmas[:, None] > 0, residuals / sigmas[:, None], 0.0)
-    return torch.bucketize(scaled, _tensor(codec.cutoffs))
-
-
-def _fit(residuals: torch.Tensor, codes: torch.Tensor, codec: CodecArrays) -> tuple[torch.Tensor, torch.Tensor]:
-    """<r, w> and <w, w> [T] of w = levels[codes], in float64: at 8 bits fits differ in the sixth digit."""
-    directions = _tensor(codec.levels)[codes].double()
-    return (residuals * directions).sum(dim=1), directions.square().sum(dim=1)
-
-
 def pack_codes(codes: Uint8Array, nbits: int) -> Uint8Array:
     """Codes [T, D] in 0..2**nbits-1 -> bytes [T, ceil(D * nbits / 8)], the first dimension in the low bits."""
     bits = np.unpackbits(codes[:, :, None], axis=2, count=nbits, bitorder="little")
@@ -333,10 +272,6 @@ def _best(scores: torch.Tensor, count: int) -> tuple[Int64Array, Float32Array]:
 
 def _half(values: torch.Tensor) -> Float16Array:
     return np.asarray(values.to(torch.float16).numpy(), dtype=np.float16)
-
-
-def _to_half_and_back(values: torch.Tensor) -> torch.Tensor:
-    return values.to(torch.float16).to(torch.float32)
 
 
 def _checked_ids(codec: CodecArrays, centroid_ids: np.ndarray) -> torch.Tensor:
