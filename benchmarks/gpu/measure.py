@@ -80,6 +80,7 @@ def main() -> None:
     for name, make in backends.items():
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
         step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))
+    step("triton: compressing", lambda: _compressing(backends["triton"]()))
     step("picture", lambda: _draw(arguments.out, record))
     if record["failed"]:
         raise SystemExit(f"FAILED: {', '.join(record['failed'])}")
@@ -220,6 +221,46 @@ def _candidates(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
         scan = statistics.median(_times(lambda: backend.best_of_all(store, queries, offsets, 10)))
         scanned["tokens_scanned_in_that_time"] = store.tokens * statistics.median(seconds) / scan
     return {"seconds": statistics.median(seconds), **scanned}
+
+
+def _compressing(backend: Backend) -> dict[str, float]:
+    """Tokens per second of 128 dimensions against 16,384 centroids: on the GPU alone, and from and to host memory."""
+    import torch
+
+    from jcb_engine.codec.levels import gaussian_levels
+    from jcb_engine.kernels.interface import AssigningBackend, CodecArrays
+    from jcb_engine.kernels.torch_quantize import Table, pack, quantize
+    from jcb_engine.kernels.triton_building import ROWS_AT_ONCE, Compared
+
+    assert isinstance(backend, AssigningBackend)
+    generator = np.random.default_rng(4)
+    centroids = _units(generator, 16_384) * np.float32(0.8)
+    vectors = _units(generator, 4 * ROWS_AT_ONCE)
+    there, rows = torch.from_numpy(centroids).cuda(), torch.from_numpy(vectors[:ROWS_AT_ONCE]).cuda()
+    compared = Compared(there)
+    products = rows[:2000].double() @ there.double().T - 0.5 * there.double().square().sum(dim=1)
+    found = {"nearest_share": float((products.argmax(dim=1) == compared.nearest(rows[:2000])).float().mean())}
+    found["assigned_per_second"] = ROWS_AT_ONCE / statistics.median(_torch_times(lambda: compared.nearest(rows)))
+    for nbits in (1, 2, 4):
+        cutoffs, levels = gaussian_levels(nbits)
+        table = Table(torch.from_numpy(cutoffs).cuda(), torch.from_numpy(levels).cuda(), nbits)
+        codec = CodecArrays(128, nbits, centroids, cutoffs, levels)
+
+        def on_device(table: Table = table) -> None:
+            codes, _, _ = quantize(rows, there[compared.nearest(rows).long()], table)
+            pack(codes, table.nbits)
+
+        def from_host(codec: CodecArrays = codec) -> None:
+            backend.quantize(vectors, backend.nearest(vectors, centroids), codec)
+
+        found[f"tokens_per_second_{nbits}_bits"] = ROWS_AT_ONCE / statistics.median(_torch_times(on_device))
+        found[f"tokens_per_second_{nbits}_bits_from_host"] = len(vectors) / statistics.median(_times(from_host))
+    return found
+
+
+def _units(generator: np.random.Generator, count: int) -> np.ndarray:
+    rows = generator.standard_normal((count, 128), dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _rate(store: Store, seconds: float, count: int) -> dict[str, float]:

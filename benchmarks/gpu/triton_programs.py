@@ -40,6 +40,8 @@ _POINTERS = {
     "rows": "i32",
     "centroids": "*fp32",
     "products": "*fp32",
+    "vectors": "*fp16",
+    "offsets": "*fp32",
 }
 
 
@@ -70,6 +72,7 @@ class Compiled:
 def programs() -> list[Program]:
     """For 128 dimensions, at each width of codes; what is wider or has rows that are no power of two; centroids."""
     from jcb_engine.kernels.lookup_assembly import lookup_assembly
+    from jcb_engine.kernels.triton_building import BLOCK, CHUNK, STEP
     from jcb_engine.kernels.triton_gpu import CENTROID_STEP, SMALL_STEPS
 
     lookup = lookup_assembly(LEVELS)
@@ -91,6 +94,9 @@ def programs() -> list[Program]:
         wide = {"code_bytes": dim // 4, "width": width, "chunk": 32, "step": SMALL_STEPS[2], "nbits": 2}
         found.append(Program(f"fast, 2 bits, {dim} dims", "maxsim_any", wide))
     found.append(Program("products with centroids", "centroid_products", {"dim": 128, "chunk": 32, "step": 64}))
+    for width in (128, 768):
+        block = {"width": width, "chunk": CHUNK, "step": STEP, "block": BLOCK}
+        found.append(Program(f"nearest centroids, {width} dims", "nearest_centroids", block, warps=8))
     found.append(Program("centroids alone", "maxsim_centroids", {"step": CENTROID_STEP}))
     return found
 
@@ -106,6 +112,8 @@ def compile_program(program: Program, capability: int) -> tuple[bytes, int]:
     types = dict(_POINTERS)
     if program.is_exact:
         types |= {"queries": "*fp32", "levels": "*fp32", "table": "*fp32"}
+    if program.function == "nearest_centroids":
+        types["centroids"] = "*fp16"
     signature = {name: "constexpr" if name in program.constants else types[name] for name in function.arg_names}
     aligned = {  # as the launcher finds at run time
         (place,): [["tt.divisibility", 16]] for place, kind in enumerate(signature.values()) if kind != "constexpr"

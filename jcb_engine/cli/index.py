@@ -96,6 +96,13 @@ def _build(
     max_ram: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Bounds the training sample, such as 512MB.  [default: 2GiB]")
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cpu|cuda|cuda:N",
+            help="Where to encode and compress.  [default: encode on a GPU if there is one, compress on the processor]",
+        ),
+    ] = None,
     id_field: Annotated[
         str | None, typer.Option(metavar="NAME", help="Field of the id.  [default: _id, else id]")
     ] = None,
@@ -134,6 +141,7 @@ def _build(
         "seed": seed,
         **_first_stage(first_stage, faiss),
         "max_ram_bytes": None if max_ram is None else parse_bytes(max_ram),
+        "device": device,
         "on_duplicate": on_duplicate,
         "overwrite": overwrite,
     }
@@ -150,6 +158,7 @@ def _build(
                 "token_pooling": token_pooling,
                 "language": language,
                 "revision": revision,
+                "device": device,
             },
             fields=Fields(id=id_field, title=title_field, text=text_field),
             skip_bad=skip_bad,

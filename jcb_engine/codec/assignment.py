@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from jcb_engine.codec.kmeans import kmeans
-from jcb_engine.kernels import Backend, CentroidLists
+from jcb_engine.kernels import AssigningBackend, Backend, CentroidLists
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
 COMPARE_ALL_UP_TO = 1_024
@@ -25,23 +27,32 @@ class CentroidAssigner:
     """
 
     def __init__(self, centroids: Float32Array, seed: int = 1, probes: int = PROBES) -> None:
-        self._columns = _for_distances(centroids)
-        self._lists: CentroidLists | None = None
-        if len(centroids) > COMPARE_ALL_UP_TO:
-            middles = kmeans(centroids, lists_for(len(centroids)), seed)
-            self._middles, self._lists = _parted(centroids, self._columns, middles)
-            self._probes = min(probes, len(self._middles))
+        self._centroids = np.ascontiguousarray(centroids)
+        self._seed, self._most_probes = seed, probes
 
     def assign(self, vectors: Float32Array, backend: Backend) -> Uint32Array:
         """Centroid ids [T] uint32 of vectors [T, D]."""
         if len(vectors) == 0:
             return np.zeros(0, dtype=np.uint32)
+        if isinstance(backend, AssigningBackend):
+            return backend.nearest(np.ascontiguousarray(vectors, dtype=np.float32), self._centroids)
         rows = np.concatenate([vectors, np.ones((len(vectors), 1), np.float32)], axis=1, dtype=np.float32)
-        if self._lists is None:
+        if len(self._centroids) <= COMPARE_ALL_UP_TO:
             ids, _ = backend.nearest_centroids(rows, self._columns, 1)
             return np.asarray(ids[:, 0], dtype=np.uint32)
-        probes, _ = backend.nearest_centroids(rows, self._middles, self._probes)
-        return backend.nearest_in_lists(rows, self._lists, probes)
+        middles, lists = self._parts
+        probes, _ = backend.nearest_centroids(rows, middles, min(self._most_probes, len(middles)))
+        return backend.nearest_in_lists(rows, lists, probes)
+
+    @cached_property
+    def _columns(self) -> Float32Array:
+        return _for_distances(self._centroids)
+
+    @cached_property
+    def _parts(self) -> tuple[Float32Array, CentroidLists]:
+        """Columns of the middles of lists, and the lists. A backend that compares all needs neither."""
+        middles = kmeans(self._centroids, lists_for(len(self._centroids)), self._seed)
+        return _parted(self._centroids, self._columns, middles)
 
 
 def lists_for(centroids: int) -> int:

@@ -49,6 +49,8 @@ class IndexOptions:
     faiss_factory: how the centroids near a query token are found: "Flat" compares all; any other factory string of
         FAISS names an index over the centroids, made anew whenever the index is opened.
     muvera: None, or the encodings that the index holds as well and then finds candidates by.
+    device: where texts are encoded and vectors compressed: "cpu", "cuda" or "cuda:N". None encodes on a GPU where there
+        is one, and compresses on the processor. A GPU rounds otherwise: its index answers alike, with other bytes.
     """
 
     nbits: int = DEFAULT_NBITS
@@ -57,6 +59,7 @@ class IndexOptions:
     max_ram_bytes: int = DEFAULT_MAX_RAM_BYTES
     faiss_factory: str = "Flat"
     muvera: MuveraOptions | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         _check_whole_numbers(self, ("nbits", "centroids", "seed", "max_ram_bytes"))

@@ -13,6 +13,7 @@ import numpy as np
 
 from jcb_engine.codec.candidate_index import check_factory
 from jcb_engine.encoder import Encoder
+from jcb_engine.encoder.options import EncoderArguments
 from jcb_engine.errors import InputError
 from jcb_engine.indexing.options import DEFAULT_MAX_RAM_BYTES, DEFAULT_NBITS, IndexOptions, MuveraOptions
 from jcb_engine.indexing.parents import ParentRanks
@@ -21,7 +22,7 @@ from jcb_engine.indexing.segment_build import BuiltSegment, build_segment
 from jcb_engine.indexing.sources import EncodedTexts, SpooledVectors, VectorSource
 from jcb_engine.indexing.spool import VectorSpool, check_vectors
 from jcb_engine.indexing.vector_stream import VectorBatch, VectorStream
-from jcb_engine.kernels import select
+from jcb_engine.kernels import Backend, select
 from jcb_engine.storage import Transaction, check_target
 from jcb_engine.types import AnyArray, Document, EncoderSource, JsonValue
 
@@ -39,9 +40,15 @@ class IndexWriter:
     """
 
     def __init__(
-        self, transaction: Transaction, encoder: Encoder | None, dim: int | None, options: IndexOptions
+        self,
+        transaction: Transaction,
+        encoder: Encoder | None,
+        dim: int | None,
+        options: IndexOptions,
+        backend: Backend,
     ) -> None:
         self._transaction, self._encoder, self._dim, self._options = transaction, encoder, dim, options
+        self._backend = backend
         self._segment = transaction.new_segment()
         self._parents = ParentRanks()
         self._spool: VectorSpool | None = None
@@ -65,6 +72,7 @@ class IndexWriter:
         max_ram_bytes: int = DEFAULT_MAX_RAM_BYTES,
         faiss_factory: str = "Flat",
         muvera: MuveraOptions | None = None,
+        device: str | None = None,
         overwrite: bool = False,
     ) -> IndexWriter:
         """Begin a new index at `path`.
@@ -72,7 +80,8 @@ class IndexWriter:
         encoder: what `Encoder` takes ("mini", a folder, an object), or an Encoder; None for vectors of one's own.
         dim: the head dimension of the encoder, or the dimension of the vectors; None takes the encoder's default, or
             the dimension of the first vectors.
-        The rest as in IndexOptions. Raises IndexExistsError where an index is there, unless `overwrite`.
+        The rest as in IndexOptions. Raises IndexExistsError where an index is there, unless `overwrite`, and
+        BackendUnavailableError where nothing can compress on the device.
         """
         options = IndexOptions(
             nbits=nbits,
@@ -81,6 +90,7 @@ class IndexWriter:
             max_ram_bytes=max_ram_bytes,
             faiss_factory=faiss_factory,
             muvera=muvera,
+            device=device,
         )
         return cls.with_options(path, encoder, dim, options, overwrite)
 
@@ -93,7 +103,8 @@ class IndexWriter:
             raise InputError(f"dim is {dim}; it must be at least 1")
         # What can be refused at once is refused before a model is loaded.
         check_target(path, overwrite=overwrite)
-        loaded = _loaded_encoder(encoder, dim)
+        backend = select(device=options.device)
+        loaded = _loaded_encoder(encoder, dim, options.device)
         known_dim = loaded.dim if loaded is not None else dim
         check_factory(options.faiss_factory, known_dim or _ANY_DIM)
         if options.muvera is not None:
@@ -101,7 +112,7 @@ class IndexWriter:
             check_factory(options.muvera.factory, encoding.output_dim)
         transaction = Transaction.begin(path, overwrite=overwrite)
         try:
-            return cls(transaction, loaded, dim, options)
+            return cls(transaction, loaded, dim, options, backend)
         except BaseException:
             transaction.discard()
             raise
@@ -213,7 +224,7 @@ class IndexWriter:
         source = self._source()
         with self._segment.array("parents", np.uint32) as array:
             array.append(self._parents.ranks())
-        built = build_segment(self._transaction, self._segment, source, self._options, select(), self.progress)
+        built = build_segment(self._transaction, self._segment, source, self._options, self._backend, self.progress)
         self.progress.stage("committing", None)
         record = None if self._encoder is None else self._encoder.record.to_json()
         settings: dict[str, JsonValue] = {"faiss_factory": self._options.faiss_factory}
@@ -285,10 +296,12 @@ class IndexWriter:
             raise InputError(f"nothing was committed: {_STATES['failed']}")
 
 
-def _loaded_encoder(encoder: EncoderSource | None, dim: int | None) -> Encoder | None:
+def _loaded_encoder(encoder: EncoderSource | None, dim: int | None, device: str | None) -> Encoder | None:
+    """device: of a model that is loaded here; objects know their own."""
     if encoder is None:
         return None
-    loaded = encoder if isinstance(encoder, Encoder) else Encoder(encoder, dim=dim)
+    options: EncoderArguments = {"device": device} if device and isinstance(encoder, str | Path) else {}
+    loaded = encoder if isinstance(encoder, Encoder) else Encoder(encoder, dim=dim, **options)
     if dim is not None and loaded.dim != dim:
         raise InputError(f"the encoder gives {loaded.dim} dimensions and dim={dim} was asked for")
     return loaded

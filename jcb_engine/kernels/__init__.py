@@ -2,6 +2,7 @@
 
 from jcb_engine.kernels.interface import (
     RAW_BITS,
+    AssigningBackend,
     Backend,
     Candidates,
     CentroidLists,
@@ -18,6 +19,7 @@ from jcb_engine.kernels.selection import BACKEND_NAMES, select
 __all__ = [
     "BACKEND_NAMES",
     "RAW_BITS",
+    "AssigningBackend",
     "Backend",
     "Candidates",
     "CentroidLists",

@@ -323,3 +323,16 @@ class ScanningBackend(Backend, Protocol):
         backend cannot (a k too large, thousands of documents that score alike): score everything in another way.
         """
         ...
+
+
+@runtime_checkable
+class AssigningBackend(Backend, Protocol):
+    """A backend that compares vectors with all centroids faster than others do with some."""
+
+    def nearest(self, vectors: Float32Array, centroids: Float32Array) -> Uint32Array:
+        """Ids [T] of the centroid at the least L2 distance of each of vectors [T, D]; centroids [K, D].
+
+        Both are about unit length. Another centroid may win that is farther by about 1e-3. The lower id wins a tie,
+        and equal vectors get equal ids.
+        """
+        ...

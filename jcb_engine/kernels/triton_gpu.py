@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
-from jcb_engine.errors import BackendUnavailableError, InputError
+from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
 from jcb_engine.kernels.checks import (
     check_array,
     check_candidates,
@@ -33,13 +33,14 @@ from jcb_engine.kernels.interface import (
     Store,
 )
 from jcb_engine.kernels.lookup_assembly import lookup_assembly
-from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
+from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 try:
     import torch
     from triton.runtime import JITFunction
 
     from jcb_engine.kernels import triton_kernels
+    from jcb_engine.kernels.triton_building import nearest, quantized
     from jcb_engine.kernels.triton_scan import best_of_all
     from jcb_engine.kernels.triton_store import PIECE, TritonStore, TritonTable, Work, added, place, plan, prepare_store
 except ImportError as error:
@@ -62,7 +63,7 @@ _PRODUCT_ROWS = 64  # centroids of a program that multiplies them
 
 
 class TritonBackend(HostOperations):
-    """Scores on a GPU; what is small or needs host memory anyway (postings, one rotation) is the CPU kernels' work."""
+    """Scores and compresses on a GPU; what is small or needs host memory anyway (postings) is the CPU kernels' work."""
 
     def __init__(self, host: Backend, device: str = "cuda") -> None:
         """Choose the GPU.
@@ -94,6 +95,17 @@ class TritonBackend(HostOperations):
     def _in_use(self) -> AbstractContextManager[object]:
         """Triton launches on the current GPU of the thread."""
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
+
+    def nearest(self, vectors: Float32Array, centroids: Float32Array) -> Uint32Array:
+        with self._in_use():
+            return nearest(vectors, centroids, self._device)
+
+    def quantize(
+        self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays
+    ) -> tuple[Uint8Array, Float16Array, Float16Array]:
+        if len(centroid_ids) and int(centroid_ids.max()) >= len(codec.centroids):
+            raise CorruptIndexError(f"centroid {int(centroid_ids.max())} of {len(codec.centroids)} was given")
+        return quantized(vectors, centroid_ids, codec, self._device)
 
     def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> TritonStore:
         return prepare_store(codec, segments, self._host.prepare(codec, segments), self._device)

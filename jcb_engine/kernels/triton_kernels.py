@@ -269,3 +269,33 @@ def maxsim_centroids(ids, first_tokens, token_counts, pieces, table, lengths, pa
             rows = first + tl.minimum(start + tl.arange(0, step), tokens - 1)
             best = tl.maximum(best, _centroid_scores(rows, ids, table, columns, piece))
         _store_score(partial, pieces, piece, item, best, lengths, tl.arange(0, 32), tokens)
+
+
+@triton.jit
+def nearest_centroids(
+    vectors, centroids, offsets, ids, rows, columns,
+    width: tl.constexpr, chunk: tl.constexpr, step: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """ids [rows] int32 of vectors [rows, width] fp16: which of centroids [columns, width] fp16 has the largest product plus
+    offset [columns] fp32; the lower one in a tie. No product leaves the multiprocessor.
+    """
+    row = tl.program_id(0) * step + tl.arange(0, step)
+    there = (row < rows)[:, None]
+    place = vectors + row.to(tl.int64)[:, None] * width
+    first = tl.load(place + tl.arange(0, chunk)[None, :], mask=there, other=0.0)
+    best = tl.full([step], float("-inf"), tl.float32)
+    best_id = tl.zeros([step], tl.int32)
+    for begin in range(0, columns, block):
+        column = begin + tl.arange(0, block)
+        inside = (column < columns)[None, :]
+        other = centroids + column.to(tl.int64)[None, :] * width + tl.arange(0, chunk)[:, None]
+        dots = tl.dot(first, tl.load(other, mask=inside, other=0.0))
+        for start in range(chunk, width, chunk):
+            more = tl.load(place + (start + tl.arange(0, chunk))[None, :], mask=there, other=0.0)
+            dots = tl.dot(more, tl.load(other + start, mask=inside, other=0.0), dots)
+        dots += tl.load(offsets + column, mask=column < columns, other=float("-inf"))[None, :]
+        largest, winner = tl.max(dots, axis=1, return_indices=True)
+        better = largest > best
+        best = tl.where(better, largest, best)
+        best_id = tl.where(better, begin + winner, best_id)
+    tl.store(ids + row, best_id, mask=row < rows)

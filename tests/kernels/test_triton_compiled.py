@@ -29,6 +29,8 @@ REGISTERS = {
     "fast, 2 bits, 256 dims": 122,
     "fast, 2 bits, 768 dims": 121,
     "products with centroids": 110,
+    "nearest centroids, 128 dims": 100,
+    "nearest centroids, 768 dims": 108,
     "centroids alone": 56,
 }
 
@@ -60,7 +62,8 @@ def test_no_program_spills_or_takes_more_registers_than_before(name: str) -> Non
     own = compiled(90)[name]
     assert own["spills"] == 0
     assert own["registers"] <= 1.25 * REGISTERS[name]
-    assert own["shared_bytes"] <= 48 * 1024  # what a block has on every GPU
+    # What a block has on every GPU; where little else would fit beside it, what it may ask for on every one.
+    assert own["shared_bytes"] <= (99 if name.startswith("nearest") else 48) * 1024
 
 
 @pytest.mark.slow

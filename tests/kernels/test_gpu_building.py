@@ -1,0 +1,124 @@
+"""Compressing on a GPU gives what the processor does: Triton in its interpreter, against the reference and numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jcb_engine import IndexWriter, Searcher
+from jcb_engine.codec.assignment import CentroidAssigner
+from jcb_engine.codec.levels import gaussian_levels
+from jcb_engine.errors import CorruptIndexError, InputError
+from jcb_engine.kernels import AssigningBackend, Backend, CodecArrays, selection
+from jcb_engine.kernels.reference import ReferenceBackend
+from tests.conftest import random_embeddings
+from tests.kernels.gpu_backends import triton_interpreted
+
+pytestmark = pytest.mark.triton
+
+
+@pytest.fixture
+def backend() -> Backend:
+    return triton_interpreted()
+
+
+def units(count: int, dim: int, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng([seed, count, dim]).standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("dim", [1, 16, 40, 64, 100, 128, 200])
+@pytest.mark.parametrize(("rows", "count"), [(1, 1), (130, 70), (200, 5)])
+def test_the_nearest_centroid_is_found(backend: Backend, dim: int, rows: int, count: int) -> None:
+    assert isinstance(backend, AssigningBackend)
+    vectors, centroids = units(rows, dim), 0.8 * units(count, dim, seed=1)
+    ids = backend.nearest(vectors, centroids)
+    assert ids.dtype == np.uint32
+    distances = np.linalg.norm(vectors[:, None].astype(np.float64) - centroids[None], axis=2)
+    assert (distances[np.arange(rows), ids] <= distances.min(axis=1) + 2e-3).all()
+    if dim >= 16:
+        assert (ids == distances.argmin(axis=1)).mean() >= 0.99
+
+
+def test_centroids_of_other_lengths_are_compared_by_distance_and_the_lower_wins_a_tie(backend: Backend) -> None:
+    assert isinstance(backend, AssigningBackend)
+    vector = np.eye(16, dtype=np.float32)[:1]
+    centroids = np.concatenate([3 * vector, 0.9 * vector, 0.9 * vector, np.zeros_like(vector)])
+    assert backend.nearest(vector, centroids).tolist() == [1]
+    many = np.repeat(vector, 300, axis=0)
+    assert set(backend.nearest(many, np.repeat(centroids, 50, axis=0)).tolist()) == {50}
+
+
+def test_the_assigner_compares_with_all_centroids_where_the_backend_is_made_for_it(backend: Backend) -> None:
+    vectors, centroids = units(300, 32), 0.9 * units(1_500, 32, seed=2)
+    ids = CentroidAssigner(centroids).assign(vectors, backend)
+    nearest = np.linalg.norm(vectors[:, None] - centroids[None], axis=2).argmin(axis=1)
+    assert (ids == nearest).mean() >= 0.99
+    assert len(CentroidAssigner(centroids).assign(vectors[:0], backend)) == 0
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize("dim", [1, 5, 32, 100])
+def test_codes_are_the_references(backend: Backend, nbits: int, dim: int) -> None:
+    cutoffs, levels = gaussian_levels(nbits)
+    centroids = 0.9 * units(7, dim, seed=3)
+    codec = CodecArrays(dim, nbits, centroids, cutoffs, levels, norm_scale=4.0)
+    ids = np.random.default_rng(4).integers(7, size=40).astype(np.uint32)
+    vectors = 3 * units(40, dim, seed=5)
+    vectors[3] = 0
+    vectors[5] = centroids[ids[5]] / np.linalg.norm(centroids[ids[5]])
+    for ours, expected in zip(
+        backend.quantize(vectors, ids, codec), ReferenceBackend().quantize(vectors, ids, codec), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_what_does_not_fit_is_refused(backend: Backend) -> None:
+    assert isinstance(backend, AssigningBackend)
+    cutoffs, levels = gaussian_levels(2)
+    codec = CodecArrays(16, 2, units(3, 16), cutoffs, levels)
+    with pytest.raises(InputError, match="vectors"):
+        backend.nearest(units(4, 17), units(3, 16))
+    with pytest.raises(InputError, match="centroid_ids"):
+        backend.quantize(units(4, 16), np.zeros(3, np.uint32), codec)
+    with pytest.raises(CorruptIndexError, match="centroid 3 of 3"):
+        backend.quantize(units(1, 16), np.array([3], np.uint32), codec)
+
+
+@pytest.fixture
+def on_device(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """The device cuda is the interpreter."""
+    monkeypatch.setattr(selection, "_triton", lambda threads, device: backend)
+    return backend
+
+
+def test_an_index_built_on_the_device_answers_like_one_built_on_the_processor(
+    on_device: Backend, tmp_path: Path
+) -> None:
+    values, offsets = random_embeddings(60, 32, seed=6)
+    ids = [f"d{number:02}" for number in range(60)]
+    for name, device in (("cpu", "cpu"), ("gpu", "cuda")):
+        with IndexWriter.create(tmp_path / name, dim=32, nbits=4, centroids=40, device=device) as writer:
+            writer.add_vectors(ids, values, offsets)
+    with Searcher.open(tmp_path / "cpu") as cpu, Searcher.open(tmp_path / "gpu") as gpu:
+        for seed in range(5):
+            expected = cpu.search(units(6, 32, seed), k=5, exact=True)
+            found = gpu.search(units(6, 32, seed), k=5, exact=True)
+            assert [hit.id for hit in found] == [hit.id for hit in expected]
+            np.testing.assert_allclose([h.score for h in found], [h.score for h in expected], atol=0.02)
+
+
+def test_building_on_a_gpu_that_is_not_here_is_an_error_before_any_work(tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    from jcb_engine.errors import BackendUnavailableError
+
+    with pytest.raises(BackendUnavailableError, match="no GPU can be used"):
+        IndexWriter.create(tmp_path / "index", dim=32, device="cuda")
+    assert not (tmp_path / "index").exists()
+    with pytest.raises(InputError, match="device 'gpu' is unknown"):
+        IndexWriter.create(tmp_path / "index", dim=32, device="gpu")
