@@ -276,8 +276,8 @@ def nearest_centroids(
     vectors, centroids, offsets, ids, rows, columns,
     width: tl.constexpr, chunk: tl.constexpr, step: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """ids [rows] int32 of vectors [rows, width] fp16: which of centroids [columns, width] fp16 has the largest product plus
-    offset [columns] fp32; the lower one in a tie. No product leaves the multiprocessor.
+    """ids [rows] int32 of vectors [rows, width] fp16: which of centroids [columns, width] fp16 has the largest product
+    plus offset [columns] fp32; the lower one in a tie. No product leaves the multiprocessor.
     """
     row = tl.program_id(0) * step + tl.arange(0, step)
     there = (row < rows)[:, None]
