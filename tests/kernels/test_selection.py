@@ -58,7 +58,7 @@ def test_the_reference_without_torch_says_what_to_install(monkeypatch: pytest.Mo
 
 
 def test_a_device_and_a_backend_have_to_fit() -> None:
-    with pytest.raises(InputError, match="device 'tpu' is unknown; there are cpu, cuda, and cuda:0"):
+    with pytest.raises(InputError, match="device 'tpu' is unknown; there are cpu, cuda, cuda:0"):
         select(device="tpu")
     with pytest.raises(InputError, match="'cpu' runs on the processor, not on cuda:1; there, cuda and triton do"):
         select("cpu", device="cuda:1")
