@@ -4,7 +4,8 @@ Scores of queries x documents need the similarities of all pairs of tokens, and 
 the kernels keep one number for every query token and document, and never hold a similarity longer than it takes to
 compare it: memory grows with queries x documents, not with their tokens.
 
-Needs torch. On the processor the kernels of csrc/ compute, on a GPU those of triton_vectors.py.
+On the processor the kernels of csrc/ compute, on a GPU those of triton_vectors.py. Importing this module raises
+MissingDependencyError without torch.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-import torch
-from torch.autograd.function import once_differentiable
 
-from jcb_engine.errors import InputError
+from jcb_engine.errors import InputError, MissingDependencyError
 from jcb_engine.kernels.checks import check_offsets
 from jcb_engine.types import Int64Array
+
+try:
+    import torch
+    from torch.autograd.function import once_differentiable
+except ImportError as error:
+    raise MissingDependencyError(
+        f"MaxSim of tensors needs torch ({error}): pip install 'jcb-engine[models]'"
+    ) from error
 
 Offsets: TypeAlias = "torch.Tensor | Int64Array"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
