@@ -119,6 +119,17 @@ def test_both_sides_may_have_halves_of_another_kind(kernels: str) -> None:
     assert (found.grad_queries.dtype, found.grad_documents.dtype) == (torch.bfloat16, torch.float16)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("elements", [1, 24 * 40, 24 * 100])
+def test_halves_are_widened_in_parts_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, elements: int
+) -> None:
+    case = random_case((9, 0, 33), (0, 40, 0, 0, 1, 60, 40, 39, 0), 24, (dtype, dtype), whole_numbers=True)
+    whole = computed(case)
+    monkeypatch.setattr(cpu_vectors, "PART_ELEMENTS", elements)
+    assert same_bits(computed(case), whole)  # whole numbers: their sums are exact in any order
+
+
 # ----------------------------------------------------------------------------------------------------------- the rules
 def test_the_first_of_equal_tokens_gets_the_whole_gradient(kernels: str) -> None:
     queries = torch.ones(2, 3)
