@@ -3,7 +3,8 @@
 #
 # Builds the CUDA kernels with nvcc, runs the tests that need a GPU, compute-sanitizer over a small case, and measures. Needs
 # Python 3.11 or newer with torch, triton and numpy; no network, no faiss, no installation. What a machine lacks is skipped
-# by name. About five minutes. Results: OUT/gpu.json, OUT/log.txt.
+# by name. About five minutes. Results: OUT/gpu.json, OUT/training-maxsim-cuda.json,
+# OUT/log.txt.
 set -uo pipefail
 [ $# -eq 1 ] || { echo "usage: bash benchmarks/gpu.sh OUT" >&2; exit 2; }
 mkdir -p "$1" && out=$(cd "$1" && pwd) || exit 2
@@ -35,7 +36,8 @@ run() {
     skip "compute-sanitizer" "there is no GPU"
   else
     if "$python" -c "import pytest" 2>/dev/null; then
-      TRITON_INTERPRET=0 JCB_CUDA_LIBRARY=$library step "tests that need a GPU" "$python" -m pytest -q -m gpu tests/kernels/test_gpu.py -p no:cacheprovider
+      TRITON_INTERPRET=0 JCB_CUDA_LIBRARY=$library step "tests that need a GPU" "$python" -m pytest -q -m gpu tests/kernels/test_gpu.py \
+        tests/kernels/test_gpu_differentiable.py -p no:cacheprovider
     else
       skip "tests that need a GPU" "pytest is not installed; benchmarks.gpu.measure checks answers too"
     fi
@@ -48,6 +50,11 @@ run() {
           "$python" -m benchmarks.gpu.sanitized "$library"
       done
     fi
+  fi
+  if "$python" -c "import torch, sys; sys.exit(not torch.cuda.is_available())" 2>/dev/null; then
+    step "measuring differentiable MaxSim" "$python" -m benchmarks.training_maxsim --device cuda --out "$out"
+  else
+    skip "measuring differentiable MaxSim" "torch is missing, or sees no GPU"
   fi
   step "measuring" "$python" -m benchmarks.gpu.measure "$out" ${library:+--library "$library"}
 }

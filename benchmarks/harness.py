@@ -47,10 +47,10 @@ def timed(call: Callable[[], object], runs: int, warm_up: int = 1) -> Times:
     return Times.of(seconds)
 
 
-def write_result(name: str, settings: dict[str, Any], figures: dict[str, Any]) -> Path:
-    """Write results/<name>.json: what was measured, on what, from which commit."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write_result(name: str, settings: dict[str, Any], figures: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write <folder>/<name>.json: what was measured, on what, from which commit."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     record = {
         "benchmark": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -62,7 +62,8 @@ def write_result(name: str, settings: dict[str, Any], figures: dict[str, Any]) -
         "figures": figures,
     }
     path.write_text(json.dumps(record, indent=2, default=_plain) + "\n")
-    print(f"wrote {path.relative_to(RESULTS.parent.parent)}")
+    root = RESULTS.parent.parent
+    print(f"wrote {path.relative_to(root) if path.is_relative_to(root) else path}")
     return path
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jcb_engine.encoder import Encoder
     from jcb_engine.errors import JcbError
     from jcb_engine.indexing import IndexWriter
+    from jcb_engine.kernels.differentiable import maxsim
     from jcb_engine.search import Searcher
     from jcb_engine.types import Document, Hit, Hits, RaggedEmbeddings
 
@@ -26,9 +27,10 @@ _HOMES = {
     "JcbError": "jcb_engine.errors",
     "RaggedEmbeddings": "jcb_engine.types",
     "Searcher": "jcb_engine.search",
+    "maxsim": "jcb_engine.kernels.differentiable",
 }
 
-__all__ = ["Document", "Encoder", "Hit", "Hits", "IndexWriter", "JcbError", "RaggedEmbeddings", "Searcher"]
+__all__ = ["Document", "Encoder", "Hit", "Hits", "IndexWriter", "JcbError", "RaggedEmbeddings", "Searcher", "maxsim"]
 
 
 def __getattr__(name: str) -> object:

@@ -38,6 +38,7 @@ def test_public_names_are_all_there() -> None:
         "JcbError",
         "RaggedEmbeddings",
         "Searcher",
+        "maxsim",
     ]
     for name in jcb_engine.__all__:
         assert getattr(jcb_engine, name).__name__ == name

@@ -12,7 +12,8 @@ import json
 import re
 import struct
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from benchmarks.gpu.compiler import parse_disassembly, run_nvdisasm
 from benchmarks.gpu.counting import spills_of_main_loop
 
 LEVELS = np.array([-1.5104, -0.4528, 0.4528, 1.5104], dtype=np.float32)
-_POINTERS = {
+_TYPES = {
     "codes": "*u8",
     "ids": "*i32",
     "norms": "*fp16",
@@ -43,21 +44,19 @@ _POINTERS = {
     "vectors": "*fp16",
     "offsets": "*fp32",
 }
+_EXACT = {"queries": "*fp32", "levels": "*fp32", "table": "*fp32"}
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program as triton_gpu.py launches it: its constants, and how many warps run it."""
+    """One program as triton_gpu.py or triton_vectors.py launches it: its constants, and how many warps run it."""
 
     name: str
     function: str
     constants: dict[str, Any]
+    types: dict[str, str] = field(default_factory=dict)  # of arguments, where they are not those of _TYPES
     warps: int = 4
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether queries, levels and tables are fp32."""
-        return self.function in ("maxsim_exact", "centroid_products", "maxsim_centroids")
+    module: str = "triton_kernels"
 
 
 @dataclass(frozen=True)
@@ -87,18 +86,60 @@ def programs() -> list[Program]:
         else:
             found.append(Program(name, "maxsim_any", any_width))
         exact = {"dim": 128, **row, "chunk": chunk, "step": 16, "nbits": nbits}
-        found.append(Program(f"exact, {nbits} bits, 128 dims", "maxsim_exact", exact))
+        found.append(Program(f"exact, {nbits} bits, 128 dims", "maxsim_exact", exact, _EXACT))
     odd = {"code_bytes": 24, "width": 32, "step": 128, "lookup": lookup}
     found.append(Program("fast, 2 bits, 96 dims", "maxsim_2bits", odd))
     for dim, width in ((256, 64), (768, 256)):
         wide = {"code_bytes": dim // 4, "width": width, "chunk": 32, "step": SMALL_STEPS[2], "nbits": 2}
         found.append(Program(f"fast, 2 bits, {dim} dims", "maxsim_any", wide))
-    found.append(Program("products with centroids", "centroid_products", {"dim": 128, "chunk": 32, "step": 64}))
+    found.append(Program("products with centroids", "centroid_products", {"dim": 128, "chunk": 32, "step": 64}, _EXACT))
     for width in (128, 768):
         block = {"width": width, "chunk": CHUNK, "step": STEP, "block": BLOCK}
-        found.append(Program(f"nearest centroids, {width} dims", "nearest_centroids", block, warps=8))
-    found.append(Program("centroids alone", "maxsim_centroids", {"step": CENTROID_STEP}))
+        halves = {"centroids": "*fp16"}
+        found.append(Program(f"nearest centroids, {width} dims", "nearest_centroids", block, halves, warps=8))
+    found.append(Program("centroids alone", "maxsim_centroids", {"step": CENTROID_STEP}, _EXACT))
+    return found + vector_programs()
+
+
+def vector_programs() -> list[Program]:
+    """MaxSim of plain vectors and its gradient, in fp32 and bf16, for Jina-ColBERT-v2's narrowest and widest head."""
+    from jcb_engine.kernels.triton_vectors import (
+        EXACT_BLOCK,
+        GRADIENT_STEP,
+        HALF_BLOCK,
+        SUM_BLOCK,
+        WARPS,
+        gradient_parts,
+    )
+
+    found = []
+    for dim in (64, 768):
+        for dtype in ("fp32", "bf16"):
+            block = dict(EXACT_BLOCK if dtype == "fp32" else HALF_BLOCK)
+            score_warps = block.pop("num_warps")
+            scored = {"dim": dim, **block, "is_exact": dtype == "fp32", "with_winners": True}
+            gathered = {"dim": dim, "width": gradient_parts(dim)[0], "step": GRADIENT_STEP}
+            of_vectors = dict.fromkeys(("queries", "vectors", "gradients"), f"*{dtype}")
+            for function, constants, warps in (
+                ("best_tokens", scored, score_warps),
+                ("gradients_of_queries", gathered, WARPS),
+                ("gradients_of_documents", gathered, WARPS),
+            ):
+                name = f"{function}, {dtype}, {dim} dims"
+                found.append(_of_vectors(name, function, constants, of_vectors, warps))
+    found.append(_of_vectors("sums_of_maxima", "sums_of_maxima", dict(SUM_BLOCK), {}, WARPS))
     return found
+
+
+def _of_vectors(name: str, function: str, constants: dict[str, Any], types: dict[str, str], warps: int) -> Program:
+    all_types = {
+        **dict.fromkeys(("doc_offsets", "query_offsets", "order", "row_offsets"), "*i64"),
+        **dict.fromkeys(("maxima", "weights", "scores"), "*fp32"),
+        **dict.fromkeys(("documents", "query_tokens"), "i32"),
+        "winners": "*i32",
+        **types,
+    }
+    return Program(name, function, constants, all_types, warps, "triton_vector_kernels")
 
 
 def compile_program(program: Program, capability: int) -> tuple[bytes, int]:
@@ -106,14 +147,8 @@ def compile_program(program: Program, capability: int) -> tuple[bytes, int]:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from jcb_engine.kernels import triton_kernels
-
-    function = getattr(triton_kernels, program.function)
-    types = dict(_POINTERS)
-    if program.is_exact:
-        types |= {"queries": "*fp32", "levels": "*fp32", "table": "*fp32"}
-    if program.function == "nearest_centroids":
-        types["centroids"] = "*fp16"
+    function = getattr(import_module(f"jcb_engine.kernels.{program.module}"), program.function)
+    types = _TYPES | program.types
     signature = {name: "constexpr" if name in program.constants else types[name] for name in function.arg_names}
     aligned = {  # as the launcher finds at run time
         (place,): [["tt.divisibility", 16]] for place, kind in enumerate(signature.values()) if kind != "constexpr"

@@ -158,6 +158,33 @@ void register_searching(nb::module_& module) {
       "machine"_a, "store"_a, "queries"_a, "query_offsets"_a, "bounds"_a);
 }
 
+// Winner: int32_t or int64_t; the array that comes chooses.
+template <class Winner>
+void register_maxsim_vectors(nb::module_& module) {
+  module.def(
+      "maxsim_vectors",
+      [](const Machine& machine, Input<float, 2> queries, Input<int64_t, 1> query_offsets, Input<float, 2> vectors,
+         Input<int64_t, 1> doc_offsets, Array<float, 2> scores, std::optional<Array<Winner, 2>> argmax) {
+        const Unlocked unlocked;
+        maxsim_vectors<Winner>(machine, size_of(queries, 1), ragged(queries, query_offsets),
+                               ragged(vectors, doc_offsets), scores.data(), argmax ? argmax->data() : nullptr);
+      },
+      "machine"_a, "queries"_a, "query_offsets"_a, "vectors"_a, "doc_offsets"_a, "scores"_a, "argmax"_a.none());
+  module.def(
+      "maxsim_vectors_backward",
+      [](const Machine& machine, Input<float, 2> grad, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
+         Input<float, 2> vectors, Input<int64_t, 1> doc_offsets, Input<Winner, 2> argmax,
+         std::optional<Array<float, 2>> grad_queries, std::optional<Array<float, 2>> grad_vectors) {
+        const Unlocked unlocked;
+        maxsim_vectors_backward<Winner>(machine, size_of(queries, 1), grad.data(), ragged(queries, query_offsets),
+                                        ragged(vectors, doc_offsets), argmax.data(),
+                                        grad_queries ? grad_queries->data() : nullptr,
+                                        grad_vectors ? grad_vectors->data() : nullptr);
+      },
+      "machine"_a, "grad"_a, "queries"_a, "query_offsets"_a, "vectors"_a, "doc_offsets"_a, "argmax"_a,
+      "grad_queries"_a.none(), "grad_vectors"_a.none());
+}
+
 void register_vectors(nb::module_& module) {
   module.def(
       "inner_products",
@@ -167,26 +194,8 @@ void register_vectors(nb::module_& module) {
                        products.data());
       },
       "machine"_a, "rows"_a, "columns"_a, "products"_a);
-  module.def(
-      "maxsim_vectors",
-      [](const Machine& machine, Input<float, 2> queries, Input<int64_t, 1> query_offsets, Input<float, 2> vectors,
-         Input<int64_t, 1> doc_offsets, Array<float, 2> scores, std::optional<Array<int64_t, 2>> argmax) {
-        const Unlocked unlocked;
-        maxsim_vectors(machine, size_of(queries, 1), ragged(queries, query_offsets), ragged(vectors, doc_offsets),
-                       scores.data(), argmax ? argmax->data() : nullptr);
-      },
-      "machine"_a, "queries"_a, "query_offsets"_a, "vectors"_a, "doc_offsets"_a, "scores"_a, "argmax"_a.none());
-  module.def(
-      "maxsim_vectors_backward",
-      [](const Machine& machine, Input<float, 2> grad, Input<float, 2> queries, Input<int64_t, 1> query_offsets,
-         Input<float, 2> vectors, Input<int64_t, 1> doc_offsets, Input<int64_t, 2> argmax,
-         Array<float, 2> grad_queries, Array<float, 2> grad_vectors) {
-        const Unlocked unlocked;
-        maxsim_vectors_backward(machine, size_of(queries, 1), grad.data(), ragged(queries, query_offsets),
-                                ragged(vectors, doc_offsets), argmax.data(), grad_queries.data(), grad_vectors.data());
-      },
-      "machine"_a, "grad"_a, "queries"_a, "query_offsets"_a, "vectors"_a, "doc_offsets"_a, "argmax"_a,
-      "grad_queries"_a, "grad_vectors"_a);
+  register_maxsim_vectors<int32_t>(module);
+  register_maxsim_vectors<int64_t>(module);
 }
 
 // std::bad_alloc becomes MemoryError by itself.

@@ -3,7 +3,7 @@
 Shapes are not checked there: jcb_engine/kernels/cpu.py does that. Arrays for results come last and are written to.
 """
 
-from jcb_engine.types import AnyArray, Float32Array, Int64Array, Uint8Array, Uint32Array
+from jcb_engine.types import AnyArray, Float32Array, Int32Array, Int64Array, Uint8Array, Uint32Array
 
 class Machine:
     def __init__(self, instruction_set: str, threads: int) -> None: ...
@@ -128,7 +128,7 @@ def maxsim_vectors(
     vectors: Float32Array,
     doc_offsets: Int64Array,
     scores: Float32Array,
-    argmax: Int64Array | None,
+    argmax: Int32Array | Int64Array | None,
 ) -> None: ...
 def maxsim_vectors_backward(
     machine: Machine,
@@ -137,7 +137,7 @@ def maxsim_vectors_backward(
     query_offsets: Int64Array,
     vectors: Float32Array,
     doc_offsets: Int64Array,
-    argmax: Int64Array,
-    grad_queries: Float32Array,
-    grad_vectors: Float32Array,
+    argmax: Int32Array | Int64Array,
+    grad_queries: Float32Array | None,
+    grad_vectors: Float32Array | None,
 ) -> None: ...

@@ -32,6 +32,8 @@ from jcb_engine.kernels.interface import (
     Precision,
     SegmentArrays,
     Store,
+    Winners,
+    no_winners,
 )
 from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
@@ -217,10 +219,10 @@ class CpuBackend:
 
     def maxsim_argmax(
         self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
-    ) -> tuple[Float32Array, Int64Array]:
+    ) -> tuple[Float32Array, Winners]:
         _check_plain(queries, query_offsets, vectors, doc_offsets)
         scores = np.empty((len(query_offsets) - 1, len(doc_offsets) - 1), dtype=np.float32)
-        argmax = np.empty((len(doc_offsets) - 1, len(queries)), dtype=np.int64)
+        argmax = no_winners(len(doc_offsets) - 1, len(queries), len(vectors))
         _cpu.maxsim_vectors(self._machine, queries, query_offsets, vectors, doc_offsets, scores, argmax)
         return scores, argmax
 
@@ -231,12 +233,16 @@ class CpuBackend:
         query_offsets: Int64Array,
         vectors: Float32Array,
         doc_offsets: Int64Array,
-        argmax: Int64Array,
-    ) -> tuple[Float32Array, Float32Array]:
+        argmax: Winners,
+        for_queries: bool = True,
+        for_vectors: bool = True,
+    ) -> tuple[Float32Array | None, Float32Array | None]:
         _check_plain(queries, query_offsets, vectors, doc_offsets)
         check_array("grad", grad, np.float32, (len(query_offsets) - 1, len(doc_offsets) - 1))
-        check_array("argmax", argmax, np.int64, (len(doc_offsets) - 1, len(queries)))
-        grad_queries, grad_vectors = np.empty_like(queries), np.empty_like(vectors)
+        given = np.int32 if argmax.dtype == np.int32 else np.int64
+        check_array("argmax", argmax, given, (len(doc_offsets) - 1, len(queries)))
+        grad_queries = np.empty_like(queries) if for_queries else None
+        grad_vectors = np.empty_like(vectors) if for_vectors else None
         _cpu.maxsim_vectors_backward(
             self._machine, grad, queries, query_offsets, vectors, doc_offsets, argmax, grad_queries, grad_vectors
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from jcb_engine.errors import InputError
-from jcb_engine.kernels.interface import Backend, CentroidLists, CodecArrays, Lists, Store
+from jcb_engine.kernels.interface import Backend, CentroidLists, CodecArrays, Lists, Store, Winners
 from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 
@@ -72,7 +72,7 @@ class HostOperations:
 
     def maxsim_argmax(
         self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
-    ) -> tuple[Float32Array, Int64Array]:
+    ) -> tuple[Float32Array, Winners]:
         return self._host.maxsim_argmax(queries, query_offsets, vectors, doc_offsets)
 
     def maxsim_backward(
@@ -82,6 +82,10 @@ class HostOperations:
         query_offsets: Int64Array,
         vectors: Float32Array,
         doc_offsets: Int64Array,
-        argmax: Int64Array,
-    ) -> tuple[Float32Array, Float32Array]:
-        return self._host.maxsim_backward(grad, queries, query_offsets, vectors, doc_offsets, argmax)
+        argmax: Winners,
+        for_queries: bool = True,
+        for_vectors: bool = True,
+    ) -> tuple[Float32Array | None, Float32Array | None]:
+        return self._host.maxsim_backward(
+            grad, queries, query_offsets, vectors, doc_offsets, argmax, for_queries, for_vectors
+        )

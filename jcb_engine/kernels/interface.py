@@ -24,9 +24,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
+import numpy as np
+
+from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int32Array, Int64Array, Uint8Array, Uint32Array
 
 Precision: TypeAlias = Literal["fast", "exact"]
+Winners: TypeAlias = Int32Array | Int64Array  # int32 where there are fewer than 2^31 rows: see no_winners
 # Multiples of a residual's own size for which its codes are tried. The error falls by 15 % at 4 bits and by 13 % at 8,
 # where a trial is dear; at 2 bits by 1 %, and recall does not rise.
 SIGMA_FACTORS = {
@@ -281,10 +284,11 @@ class Backend(Protocol):
 
     def maxsim_argmax(
         self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
-    ) -> tuple[Float32Array, Int64Array]:
+    ) -> tuple[Float32Array, Winners]:
         """Scores [queries, N], and for every document and query token the winning row of `vectors`: [N, Q].
 
-        -1 where the document is empty.
+        -1 where the document is empty. A product that is NaN never wins; where a query token has no other, its maximum
+        is -inf, and the document's first row its winner.
         """
         ...
 
@@ -295,9 +299,15 @@ class Backend(Protocol):
         query_offsets: Int64Array,
         vectors: Float32Array,
         doc_offsets: Int64Array,
-        argmax: Int64Array,
-    ) -> tuple[Float32Array, Float32Array]:
-        """Gradients [Q, D] and [T, D] of sum(grad * scores), grad [queries, N], for the winners in argmax [N, Q]."""
+        argmax: Winners,
+        for_queries: bool = True,
+        for_vectors: bool = True,
+    ) -> tuple[Float32Array | None, Float32Array | None]:
+        """Gradients [Q, D] and [T, D] of sum(grad * scores), grad [queries, N], for the winners in argmax [N, Q].
+
+        None for the side that is not asked for. `grad` of an empty document is not read, and where it is 0 nothing is
+        added, not even NaN.
+        """
         ...
 
 
@@ -336,3 +346,10 @@ class AssigningBackend(Backend, Protocol):
         and equal vectors get equal ids.
         """
         ...
+
+
+def no_winners(documents: int, query_tokens: int, rows: int) -> Winners:
+    """-1 [documents, query_tokens], in the dtype of winners among so many rows."""
+    if rows < 2**31:
+        return np.full((documents, query_tokens), -1, dtype=np.int32)
+    return np.full((documents, query_tokens), -1, dtype=np.int64)

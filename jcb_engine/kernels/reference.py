@@ -25,6 +25,8 @@ from jcb_engine.kernels.interface import (
     Ranges,
     SegmentArrays,
     Store,
+    Winners,
+    no_winners,
 )
 from jcb_engine.kernels.torch_quantize import Table, quantize
 from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
@@ -204,16 +206,17 @@ class ReferenceBackend:
 
     def maxsim_argmax(
         self, queries: Float32Array, query_offsets: Int64Array, vectors: Float32Array, doc_offsets: Int64Array
-    ) -> tuple[Float32Array, Int64Array]:
+    ) -> tuple[Float32Array, Winners]:
         rows, tokens = _tensor(queries), _tensor(vectors)
         documents, texts = len(doc_offsets) - 1, len(query_offsets) - 1
         scores = np.full((texts, documents), -np.inf, dtype=np.float32)
-        argmax = np.full((documents, len(queries)), -1, dtype=np.int64)
+        argmax = no_winners(documents, len(queries), len(vectors))
         for document, (first, last) in enumerate(itertools.pairwise(doc_offsets)):
             if first == last:
                 continue
             # torch's max does not say which index wins a tie on every device; the first that equals it does.
             similarities = rows @ tokens[first:last].T
+            similarities = torch.where(similarities.isnan(), -torch.inf, similarities)
             best = similarities.max(dim=1).values
             winners = (similarities == best[:, None]).to(torch.uint8).argmax(dim=1)
             argmax[document] = winners.numpy() + first
@@ -228,17 +231,21 @@ class ReferenceBackend:
         query_offsets: Int64Array,
         vectors: Float32Array,
         doc_offsets: Int64Array,
-        argmax: Int64Array,
-    ) -> tuple[Float32Array, Float32Array]:
+        argmax: Winners,
+        for_queries: bool = True,
+        for_vectors: bool = True,
+    ) -> tuple[Float32Array | None, Float32Array | None]:
         rows, tokens = _tensor(queries), _tensor(vectors)
         text_of_row = np.repeat(np.arange(len(query_offsets) - 1), np.diff(query_offsets))
         grad_rows, grad_tokens = torch.zeros_like(rows), torch.zeros_like(tokens)
         for document in np.flatnonzero(np.diff(doc_offsets)):
-            weights = _tensor(grad[text_of_row, document])[:, None]
-            winners = _tensor(argmax[document])
-            grad_rows += weights * tokens[winners]
-            grad_tokens.index_add_(0, winners, weights * rows)
-        return grad_rows.numpy(), grad_tokens.numpy()
+            weights = grad[text_of_row, document]
+            there = np.flatnonzero(weights)
+            weighed = _tensor(weights[there])[:, None]
+            winners = _tensor(argmax[document, there].astype(np.int64))
+            grad_rows.index_add_(0, _tensor(there), weighed * tokens[winners])
+            grad_tokens.index_add_(0, winners, weighed * rows[_tensor(there)])
+        return grad_rows.numpy() if for_queries else None, grad_tokens.numpy() if for_vectors else None
 
 
 def pack_codes(codes: Uint8Array, nbits: int) -> Uint8Array:

@@ -110,6 +110,57 @@ def test_the_gradient_agrees_with_the_reference_on_its_own_winners() -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+@every_backend
+def test_a_gradient_for_one_side_is_that_of_both_whatever_the_width_of_winners(backend: CpuBackend) -> None:
+    vectors, doc_offsets = random_embeddings(40, 24, longest=20)
+    queries, query_offsets = ragged_queries((7, 0, 130), 24)
+    _, argmax = backend.maxsim_argmax(queries, query_offsets, vectors, doc_offsets)
+    assert argmax.dtype == np.int32
+    grad = np.random.default_rng(1).standard_normal((3, 40)).astype(np.float32)
+    given = (grad, queries, query_offsets, vectors, doc_offsets)
+    both = backend.maxsim_backward(*given, argmax)
+    wide = argmax.astype(np.int64)
+    of_queries, nothing = backend.maxsim_backward(*given, wide, for_vectors=False)
+    assert nothing is None
+    nothing, of_vectors = backend.maxsim_backward(*given, wide, for_queries=False)
+    assert nothing is None
+    for ours, expected in zip((of_queries, of_vectors), both, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+@every_backend
+def test_long_documents_are_cut_into_blocks_without_a_gap(backend: CpuBackend) -> None:
+    lengths = [1, 11, 12, 13, 47, 48, 95, 96, 97, 143, 144, 145, 299, 300, 1000]
+    doc_offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    vectors = np.random.default_rng(2).standard_normal((doc_offsets[-1], 8)).astype(np.float32)
+    queries, query_offsets = ragged_queries((33,), 8)
+    scores, argmax = backend.maxsim_argmax(queries, query_offsets, vectors, doc_offsets)
+    np.testing.assert_allclose(scores[0], brute_force(queries, vectors, doc_offsets), rtol=1e-5, atol=1e-4)
+    for document, (first, last) in enumerate(itertools.pairwise(doc_offsets)):
+        best = (queries.astype(np.float64) @ vectors[first:last].astype(np.float64).T).argmax(axis=1)
+        np.testing.assert_array_equal(argmax[document], first + best)
+
+
+def test_a_gradient_of_0_and_an_empty_document_add_nothing() -> None:
+    vectors = np.array([[1.0], [np.inf]], np.float32)
+    queries, grad = np.ones((1, 1), np.float32), np.array([[2.0, 0.0, np.nan]], np.float32)
+    offsets = np.array([0, 1]), np.array([0, 1, 2, 2])
+    for backend in (CpuBackend(), ReferenceBackend()):
+        _, argmax = backend.maxsim_argmax(queries, offsets[0], vectors, offsets[1])
+        found = backend.maxsim_backward(grad, queries, offsets[0], vectors, offsets[1], argmax)
+        np.testing.assert_array_equal(found[0], [[2.0]])
+        np.testing.assert_array_equal(found[1], [[2.0], [0.0]])
+
+
+def test_nan_never_wins() -> None:
+    vectors = np.array([[np.nan], [-3.0], [np.nan]], np.float32)
+    queries = np.ones((2, 1), np.float32)
+    for backend in (CpuBackend(), ReferenceBackend()):
+        scores, argmax = backend.maxsim_argmax(queries, np.array([0, 2]), vectors, np.array([0, 2, 3]))
+        np.testing.assert_array_equal(scores, [[-6.0, -np.inf]])
+        np.testing.assert_array_equal(argmax, [[1, 1], [2, 2]])
+
+
 @pytest.mark.parametrize("row", [-2, -1, 5, 2**40])
 def test_a_winner_outside_its_document_is_refused(row: int) -> None:
     vectors, queries = np.ones((6, 4), np.float32), np.ones((1, 4), np.float32)

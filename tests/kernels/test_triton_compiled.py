@@ -32,6 +32,19 @@ REGISTERS = {
     "nearest centroids, 128 dims": 100,
     "nearest centroids, 768 dims": 108,
     "centroids alone": 56,
+    "best_tokens, fp32, 64 dims": 168,
+    "best_tokens, bf16, 64 dims": 96,
+    "best_tokens, fp32, 768 dims": 168,
+    "best_tokens, bf16, 768 dims": 96,
+    "gradients_of_queries, fp32, 64 dims": 32,
+    "gradients_of_queries, bf16, 64 dims": 32,
+    "gradients_of_queries, fp32, 768 dims": 40,
+    "gradients_of_queries, bf16, 768 dims": 40,
+    "gradients_of_documents, fp32, 64 dims": 32,
+    "gradients_of_documents, bf16, 64 dims": 32,
+    "gradients_of_documents, fp32, 768 dims": 40,
+    "gradients_of_documents, bf16, 768 dims": 40,
+    "sums_of_maxima": 96,
 }
 
 
@@ -51,8 +64,11 @@ def compiled(capability: int) -> dict[str, dict[str, int]]:
 
 
 def test_every_program_is_compiled_here() -> None:
-    source = (ROOT / "jcb_engine" / "kernels" / "triton_kernels.py").read_text()
-    kernels = set(re.findall(r"^def ([a-z]\w+)\(", source, re.MULTILINE))
+    sources = [
+        (ROOT / "jcb_engine" / "kernels" / f"{module}.py").read_text()
+        for module in ("triton_kernels", "triton_vector_kernels")
+    ]
+    kernels = {name for source in sources for name in re.findall(r"^def ([a-z]\w+)\(", source, re.MULTILINE)}
     assert {program.function for program in programs()} == kernels
     assert set(compiled(90)) == set(REGISTERS)
 

@@ -18,14 +18,16 @@ struct RaggedView {
 };
 
 // scores: [queries, N]. winners: null, or [N, Q]: the row of `vectors` that each query token matched best, the first one
-// in a tie; -1 where the document is empty.
+// in a tie; -1 where the document is empty. Winner: int32_t, where there are fewer than 2^31 rows, or int64_t.
+template <class Winner>
 void maxsim_vectors(const Machine& machine, int64_t dim, const RaggedView& queries, const RaggedView& documents,
-                    float* scores, int64_t* winners);
+                    float* scores, Winner* winners);
 
-// grad: [queries, N], winners as above -> grad_queries: [Q, D] and grad_vectors: [T, D] of sum(grad * scores).
-// Throws std::invalid_argument on a winner that is not a row of its document.
+// grad: [queries, N], winners as above -> grad_queries: [Q, D] and grad_vectors: [T, D] of sum(grad * scores), each left
+// out where it is null. Throws std::invalid_argument on a winner that is not a row of its document.
+template <class Winner>
 void maxsim_vectors_backward(const Machine& machine, int64_t dim, const float* grad, const RaggedView& queries,
-                             const RaggedView& documents, const int64_t* winners, float* grad_queries,
+                             const RaggedView& documents, const Winner* winners, float* grad_queries,
                              float* grad_vectors);
 
 }  // namespace jcb
