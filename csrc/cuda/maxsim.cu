@@ -1,6 +1,7 @@
 #include "cuda/maxsim.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -11,6 +12,7 @@
 #include "cuda/kernels/maxsim_batch.h"
 #include "cuda/kernels/maxsim_exact.h"
 #include "cuda/kernels/maxsim_fast.h"
+#include "cuda/kernels/maxsim_raw.h"
 #include "cuda/kernels/prepare_queries.h"
 #include "cuda/tiles.h"
 #include "jcb/half.h"
@@ -40,6 +42,7 @@ double longest_centroid_of(const CodecView& codec) {
 // Steps are so large that no centroid score exceeds 127 of them, and nothing leaves fp16: no product of a query with
 // levels, and no score of a token.
 float span_of(const CodecView& codec, const LevelBytes& levels, double max_sigma, double max_norm) {
+  if (codec.nbits == kRawBits) return 1.0f;  // sums are fp32, and of a query in steps no value exceeds 127
   const double longest = longest_centroid_of(codec) * 1.001;
   const double product = levels.largest * std::sqrt(static_cast<double>(codec.dim));
   const double score = max_norm * (longest + max_sigma * product);
@@ -53,15 +56,28 @@ std::vector<uint32_t> words_of(const LevelBytes& levels) {
   return words;
 }
 
-// The levels in fp16, byte by byte: all high bytes, then all low ones.
-std::vector<uint32_t> halves_of(const CodecView& codec) {
+// What HalfTable reads: the levels in fp16, all high bytes, then all low ones; of 8 bits the unit.
+std::vector<uint32_t> halves_of(const CodecView& codec, const LevelBytes& levels) {
   std::vector<uint32_t> words(8);
-  for (int i = 0; i < 1 << codec.nbits; ++i) {
+  if (codec.nbits == kByteBits) words[0] = std::bit_cast<uint32_t>(static_cast<float>(levels.unit));
+  for (int i = 0; codec.nbits < kByteBits && i < 1 << codec.nbits; ++i) {
     const uint32_t half = float_to_half(codec.levels[i]);
     words[i / 4] |= half >> 8 << (i % 4 * 8);
     words[4 + i / 4] |= (half & 255) << (i % 4 * 8);
   }
   return words;
+}
+
+// The levels as the exact kernel finds them.
+std::vector<float> levels_of(const CodecView& codec, const LevelBytes& levels) {
+  if (codec.nbits == kByteBits) return levels.by_rank;
+  return codec.nbits == kRawBits ? std::vector<float>{} : std::vector<float>(codec.levels, codec.levels + (1 << codec.nbits));
+}
+
+// Raw vectors are scored without their centroids.
+std::vector<float> centroids_of(const CodecView& codec) {
+  if (codec.nbits == kRawBits) return {};
+  return {codec.centroids, codec.centroids + codec.centroid_count * codec.dim};
 }
 
 CodecView without_pointers(CodecView codec) {
@@ -71,7 +87,9 @@ CodecView without_pointers(CodecView codec) {
 
 // The most that a kernel asks for: the fast one, where the query does not fit into registers.
 void check_shared_memory(const CodecView& codec, const TileShape& shape) {
-  const size_t needed = shape.blocks <= 4 ? 0 : fast_shared_bytes<FastShape<1, 0>>(shape);  // `shape` knows the bits
+  const size_t wide = shape.bits < kByteBits ? fast_shared_bytes<FastShape<1, 0>>(shape)  // `shape` knows the bits
+                                             : fast_shared_bytes<FastShape<kRawBits, 0>>(shape);
+  const size_t needed = shape.blocks <= 4 ? 0 : wide;
   if (needed <= most_shared_bytes()) return;
   throw std::invalid_argument("the CUDA kernels need " + std::to_string(needed) + " bytes of shared memory for " +
                               std::to_string(codec.dim) + " dimensions of " + std::to_string(codec.nbits) +
@@ -93,24 +111,26 @@ DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
     : device(device),
       codec(without_pointers(store.codec)),
       shape(made.shape),
-      level_bytes(store.codec),
+      level_bytes(made.level_bytes),
       span(span_of(store.codec, level_bytes, made.max_sigma, made.max_norm)),
       document_sums(std::move(made.sums)),
       max_sigma(made.max_sigma),
       max_norm(made.max_norm),
       tiles(reinterpret_cast<const char*>(made.bytes.data()), made.bytes.size(), stream),
+      ranks(reinterpret_cast<const char*>(made.ranks.data()), made.ranks.size(), stream),
       sums(document_sums, stream),
-      centroid_tiles(cuda::centroid_tiles(store.codec, shape.blocks), stream),
-      centroid_halves(cuda::centroid_halves(store.codec, shape.blocks), stream),
-      centroids(store.codec.centroids, store.codec.centroid_count * store.codec.dim, stream),
-      levels(store.codec.levels, 1ull << store.codec.nbits, stream),
+      centroid_tiles(is_raw() ? std::vector<uint4>{} : cuda::centroid_tiles(store.codec, shape.blocks), stream),
+      centroid_halves(is_raw() ? std::vector<uint4>{} : cuda::centroid_halves(store.codec, shape.blocks), stream),
+      centroids(centroids_of(store.codec), stream),
+      levels(levels_of(store.codec, level_bytes), stream),
       level_words(words_of(level_bytes), stream),
-      level_halves(halves_of(store.codec), stream) {
+      level_halves(halves_of(store.codec, level_bytes), stream) {
   check_shared_memory(store.codec, shape);
   keep_freed_memory();
 }
 
 uint32_t DeviceStore::centroid_rows() const {
+  if (is_raw()) return 0;
   return static_cast<uint32_t>((codec.centroid_count + kCentroidRows - 1) / kCentroidRows * kCentroidRows);
 }
 
@@ -142,10 +162,12 @@ DeviceQueries::DeviceQueries(const DeviceStore& store, const float* queries, con
                      units_.data(), static_cast<int>(store.codec.dim), store.shape.blocks, store.span,
                      store.codec.norm_scale, static_cast<float>(store.level_bytes.unit)});
   const uint32_t row_tiles = store.centroid_rows() / kCentroidRows;
-  const unsigned blocks = blocks_a_piece(4, pieces, row_tiles, kCentroidThreads / kWarpLanes);
-  launch<centroid_scores>(store.stream, blocks * piece_count_, kCentroidThreads, 0,
-                          CentroidScores{store.centroid_tiles.data(), halves_.data(), scores_.data(), row_tiles,
-                                         2 * store.shape.blocks, blocks});
+  if (row_tiles != 0) {
+    const unsigned blocks = blocks_a_piece(4, pieces, row_tiles, kCentroidThreads / kWarpLanes);
+    launch<centroid_scores>(store.stream, blocks * piece_count_, kCentroidThreads, 0,
+                            CentroidScores{store.centroid_tiles.data(), halves_.data(), scores_.data(), row_tiles,
+                                           2 * store.shape.blocks, blocks});
+  }
   synchronise(store.stream);  // before the vectors go
 }
 
@@ -230,17 +252,23 @@ void with_shape(const TileShape& shape, const Work& work) {
   switch (shape.bits) {
     case 1: return with_blocks.template operator()<1>();
     case 2: return with_blocks.template operator()<2>();
-    default: return with_blocks.template operator()<4>();
+    case 4: return with_blocks.template operator()<4>();
+    case kByteBits: return with_blocks.template operator()<kByteBits>();
+    default: return with_blocks.template operator()<kRawBits>();
   }
 }
 
 void DeviceQueries::score_fast(const Plan& plan, const Launch& arrays, float* partial) const {
   const unsigned blocks = blocks_a_piece(4, plan.pieces.size(), plan.most_tiles, kFastWarps);
   with_shape(store_.shape, [&]<int kBits, int kBlocks>() {
-    launch<maxsim_fast<kBits, kBlocks>>(
-        store_.stream, blocks * piece_count_, kFastThreads,
-        fast_shared_bytes<FastShape<kBits, kBlocks>>(store_.shape), arrays.work, arrays.queries,
-        store_.level_words.data(), store_.shape.blocks, partial);
+    const size_t shared = fast_shared_bytes<FastShape<kBits, kBlocks>>(store_.shape);
+    if constexpr (kBits == kRawBits) {
+      launch<maxsim_raw<kBlocks>>(store_.stream, blocks * piece_count_, kFastThreads, shared, arrays.work, arrays.queries,
+                                  store_.shape.blocks, partial);
+    } else {
+      launch<maxsim_fast<kBits, kBlocks>>(store_.stream, blocks * piece_count_, kFastThreads, shared, arrays.work,
+                                          arrays.queries, store_.level_words.data(), store_.shape.blocks, partial);
+    }
   });
 }
 
@@ -260,20 +288,42 @@ void DeviceQueries::score_batch(const Plan& plan, const Launch& arrays, float* p
 
 void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* partial) const {
   if (plan.partial_count > 0x7fffffff) throw std::invalid_argument("more than 2 billion exact scores in one call");
-  launch<maxsim_exact>(store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes,
-                       arrays.work, arrays.queries,
-                       Decoding{store_.centroids.data(), store_.levels.data(), static_cast<int>(store_.codec.dim),
-                                store_.shape.bits, store_.shape.blocks, store_.codec.norm_scale},
-                       partial);
+  const auto with_width = [&]<int kWidth>() {
+    launch<maxsim_exact<kWidth>>(
+        store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes, arrays.work,
+        arrays.queries,
+        Decoding{store_.centroids.data(), store_.levels.data(), store_.ranks.data(), static_cast<int>(store_.codec.dim),
+                 store_.shape.bits, store_.level_bytes.rank_bits, store_.shape.blocks, store_.codec.norm_scale},
+        partial);
+  };
+  if (store_.shape.bits < kByteBits) return with_width.template operator()<4>();
+  return store_.shape.bits == kByteBits ? with_width.template operator()<kByteBits>() : with_width.template operator()<kRawBits>();
+}
+
+// What queries are rounded to fp16 for, and fp32 sums: tensor cores may cut off where they add, so a step of 16 dimensions
+// is granted 18 of the last places of the largest sum; then the sums of the exact score.
+double DeviceQueries::raw_error_bound(int64_t query) const {
+  const int64_t dim = store_.codec.dim;
+  double lengths = 0.0;
+  for (int64_t token = query_offsets_[query]; token < query_offsets_[query + 1]; ++token) {
+    double square = 0.0;
+    for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(queries_[token * dim + d]) * queries_[token * dim + d];
+    lengths += std::sqrt(square);
+  }
+  // A step is 1/127 of the length: below 2^-14 of one, fp16 is evenly spaced.
+  const double rounding = kHalfRounding + kSmallestHalf * std::sqrt(static_cast<double>(dim)) / kLargestScore;
+  const double sums = 6.0 * static_cast<double>(dim + 64) * 0x1p-24;
+  return lengths * store_.max_norm * (rounding + sums) * 1.01 * store_.codec.norm_scale;
 }
 
 // In steps of a query token, per query token; see prepare_queries.h and maxsim_fast.h for what is rounded:
 //   centroids  rounded to a byte, after a product of fp16 operands
 //   products   every dimension of the query and every level rounded to its integer
 //   fp16       norm * sigma, the product, norm * centroid score, and their sum
-// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level, norm *
-// sigma, and the sum. The larger of the two holds for both. Then what fp32 sums of the exact score may be off.
+// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level (of 8 bits
+// its integer, and the unit with norm * sigma), norm * sigma, and the sum. The larger of the two holds for both. Then what fp32 sums of the exact score may be off.
 double DeviceQueries::error_bound(int64_t query) const {
+  if (store_.is_raw()) return raw_error_bound(query);
   const int64_t dim = store_.codec.dim;
   const LevelBytes& levels = store_.level_bytes;
   const double root = std::sqrt(static_cast<double>(dim)), norm = store_.max_norm, size = norm * store_.max_sigma;
@@ -310,8 +360,10 @@ double DeviceQueries::error_bound(int64_t query) const {
       const double batch = kLargestScore * norm * 4.0 * kHalfRounding + size * products * 4.0 * kHalfRounding +
                            kSmallestHalf * (norm * root * (kLargestScore / store_.span + store_.span) + products +
                                             2.0 * sum * (1.0 + store_.max_sigma) + 2.0 * root);
+      const double integers =
+          store_.shape.bits == kByteBits ? size * sum * levels.error + kSmallestHalf * kLargestScore * sum : 0.0;
       const double exact = 2.0 * static_cast<double>(dim + 64) * 0x1p-24 * (kLargestScore * norm + size * products);
-      bound += step * (std::max(norm * centroid + size * product + halves, batch * 1.01) + exact);
+      bound += step * (std::max(norm * centroid + size * product + halves, (batch + integers) * 1.01) + exact);
     }
   }
   return bound * 1.01 * store_.codec.norm_scale;
