@@ -20,7 +20,9 @@ void rank_levels(const float* levels, int count, LevelBytes& bytes) {
   }
   while (most > size_t{1} << bytes.rank_bits) bytes.rank_bits = bytes.rank_bits == 0 ? 1 : 2 * bytes.rank_bits;
   bytes.by_rank.resize(size_t{256} << bytes.rank_bits);
-  for (int i = 0; i < count; ++i) bytes.by_rank[place_of_level(bytes.integers[i], bytes.ranks[i], bytes.rank_bits)] = levels[i];
+  for (int i = 0; i < count; ++i) {
+    bytes.by_rank[place_of_level(bytes.integers[i], bytes.ranks[i], bytes.rank_bits)] = levels[i];
+  }
 }
 
 }  // namespace
@@ -29,7 +31,9 @@ LevelBytes::LevelBytes(const CodecView& codec) {
   if (codec.nbits > 8) return;
   const int count = 1 << codec.nbits;
   for (int i = 0; i < count; ++i) {
-    if (!std::isfinite(codec.levels[i])) throw CorruptIndex("level " + std::to_string(i) + " of the codec is no number");
+    if (!std::isfinite(codec.levels[i])) {
+      throw CorruptIndex("level " + std::to_string(i) + " of the codec is no number");
+    }
     largest = std::max(largest, std::fabs(static_cast<double>(codec.levels[i])));
   }
   error = largest;

@@ -71,7 +71,8 @@ std::vector<uint32_t> halves_of(const CodecView& codec, const LevelBytes& levels
 // The levels as the exact kernel finds them.
 std::vector<float> levels_of(const CodecView& codec, const LevelBytes& levels) {
   if (codec.nbits == kByteBits) return levels.by_rank;
-  return codec.nbits == kRawBits ? std::vector<float>{} : std::vector<float>(codec.levels, codec.levels + (1 << codec.nbits));
+  if (codec.nbits == kRawBits) return {};
+  return {codec.levels, codec.levels + (1 << codec.nbits)};
 }
 
 // Raw vectors are scored without their centroids.
@@ -263,8 +264,8 @@ void DeviceQueries::score_fast(const Plan& plan, const Launch& arrays, float* pa
   with_shape(store_.shape, [&]<int kBits, int kBlocks>() {
     const size_t shared = fast_shared_bytes<FastShape<kBits, kBlocks>>(store_.shape);
     if constexpr (kBits == kRawBits) {
-      launch<maxsim_raw<kBlocks>>(store_.stream, blocks * piece_count_, kFastThreads, shared, arrays.work, arrays.queries,
-                                  store_.shape.blocks, partial);
+      launch<maxsim_raw<kBlocks>>(store_.stream, blocks * piece_count_, kFastThreads, shared, arrays.work,
+                                  arrays.queries, store_.shape.blocks, partial);
     } else {
       launch<maxsim_fast<kBits, kBlocks>>(store_.stream, blocks * piece_count_, kFastThreads, shared, arrays.work,
                                           arrays.queries, store_.level_words.data(), store_.shape.blocks, partial);
@@ -296,18 +297,24 @@ void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* p
                  store_.shape.bits, store_.level_bytes.rank_bits, store_.shape.blocks, store_.codec.norm_scale},
         partial);
   };
-  if (store_.shape.bits < kByteBits) return with_width.template operator()<4>();
-  return store_.shape.bits == kByteBits ? with_width.template operator()<kByteBits>() : with_width.template operator()<kRawBits>();
+  switch (store_.shape.bits) {
+    case kByteBits: return with_width.template operator()<kByteBits>();
+    case kRawBits: return with_width.template operator()<kRawBits>();
+    default: return with_width.template operator()<4>();
+  }
 }
 
-// What queries are rounded to fp16 for, and fp32 sums: tensor cores may cut off where they add, so a step of 16 dimensions
-// is granted 18 of the last places of the largest sum; then the sums of the exact score.
+// Of raw vectors: the query, rounded to fp16, and sums in fp32. The matrix units may cut off where they add: a step of
+// 16 dimensions is granted 18 last places of the largest sum that there can be. Then the sums of the exact score.
 double DeviceQueries::raw_error_bound(int64_t query) const {
   const int64_t dim = store_.codec.dim;
   double lengths = 0.0;
   for (int64_t token = query_offsets_[query]; token < query_offsets_[query + 1]; ++token) {
     double square = 0.0;
-    for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(queries_[token * dim + d]) * queries_[token * dim + d];
+    for (int64_t d = 0; d < dim; ++d) {
+      const double value = queries_[token * dim + d];
+      square += value * value;
+    }
     lengths += std::sqrt(square);
   }
   // A step is 1/127 of the length: below 2^-14 of one, fp16 is evenly spaced.
@@ -320,8 +327,9 @@ double DeviceQueries::raw_error_bound(int64_t query) const {
 //   centroids  rounded to a byte, after a product of fp16 operands
 //   products   every dimension of the query and every level rounded to its integer
 //   fp16       norm * sigma, the product, norm * centroid score, and their sum
-// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level (of 8 bits
-// its integer, and the unit with norm * sigma), norm * sigma, and the sum. The larger of the two holds for both. Then what fp32 sums of the exact score may be off.
+// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level (of
+// 8 bits its integer, and norm * sigma * unit), norm * sigma, and the sum. The larger of the two holds for both. Then
+// what fp32 sums of the exact score may be off.
 double DeviceQueries::error_bound(int64_t query) const {
   if (store_.is_raw()) return raw_error_bound(query);
   const int64_t dim = store_.codec.dim;

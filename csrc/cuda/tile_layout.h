@@ -21,7 +21,7 @@ constexpr int kTileTokens = 16;
 constexpr int kBlockDimensions = 32;
 constexpr int kCentroidRows = 16;  // of centroids, in an MMA
 constexpr int kScalarBytes = 128;
-constexpr int kByteBits = 8, kRawBits = 16;  // widths of which a lane's four words of a block, or of half of one, are operand A
+constexpr int kByteBits = 8, kRawBits = 16;  // widths that an MMA takes as they lie
 
 struct TileShape {
   int bits, blocks, words;  // bits a code, blocks of 32 dimensions, words a lane
@@ -71,7 +71,8 @@ JCB_ANYWHERE constexpr CodePlace place_of_code(int bits, int token, int dimensio
 // are then four dimensions side by side, as in a tile.
 JCB_ANYWHERE constexpr int dimension_of_half(int step, int k) { return step * 16 + k % 8 / 2 * 4 + k / 8 * 2 + k % 2; }
 
-// Where the four words of a lane are that one step of products takes as operand A: a block of bytes, half a block of raw values.
+// One step of products takes a block of bytes, or half a block of raw values: where the four words of a lane are that
+// are its operand A.
 JCB_ANYWHERE constexpr int steps_of(int bits, int blocks) { return bits == kRawBits ? 2 * blocks : blocks; }
 JCB_ANYWHERE constexpr int place_of_operand(int step, int lane) { return (step * kWarpLanes + lane) * 16; }
 

@@ -10,8 +10,8 @@
 namespace jcb::cuda {
 
 struct Tiles {
-  // Throws CorruptIndex where an id or an offset points outside the arrays, or a level is no number. Larger scalars than a
-  // segment's largest are cut down to it.
+  // Throws CorruptIndex where an id or an offset points outside the arrays, or a level is no number. Larger scalars
+  // than a segment's largest are cut down to it.
   explicit Tiles(const StoreView& store);
 
   const LevelBytes level_bytes;

@@ -129,7 +129,8 @@ void Corpus::set_value(int64_t token, int64_t dimension, uint16_t half) {
 }
 
 double Corpus::norm(int64_t token) const {
-  return options.nbits == 16 ? options.norm_scale : static_cast<double>(half_to_float(norms[token])) * options.norm_scale;
+  const double stored = options.nbits == 16 ? 1.0 : half_to_float(norms[token]);
+  return stored * options.norm_scale;
 }
 
 double Corpus::decoded(int64_t token, int64_t dimension) const {

@@ -208,9 +208,12 @@ void test_any_levels_of_8_bits_are_scored() {
     std::vector<float> levels;
     int rank_bits;
     float sigma;
-  } tables[] = {{"Gaussian levels", gaussian_levels(8), 2, 0.04f}, {"even levels", even, 0, 0.04f},
-                {"levels beside one another", near, 8, 0.5f},      {"equal levels", few, 0, 0.04f},
-                {"levels far from zero", high, 4, 1e-4f},          {"levels of zero", std::vector<float>(256), 0, 0.04f}};
+  } tables[] = {{"Gaussian levels", gaussian_levels(8), 2, 0.04f},
+                {"even levels", even, 0, 0.04f},
+                {"levels beside one another", near, 8, 0.5f},
+                {"equal levels", few, 0, 0.04f},
+                {"levels far from zero", high, 4, 1e-4f},
+                {"levels of zero", std::vector<float>(256), 0, 0.04f}};
   for (const auto& [name, levels, rank_bits, sigma] : tables) {
     CorpusOptions options;
     options.nbits = 8;
@@ -335,8 +338,8 @@ void check_segments(int nbits) {
   for (int i = 0; i < 3; ++i) {
     const double expected = reference_score(corpus, queries, 0, i);
     JCB_CHECK(scores[i] == scores[i + 3], "document %d: %g and %g", i, scores[i], scores[i + 3]);
-    JCB_CHECK(std::isinf(expected) ? scores[i] == -INFINITY : std::fabs(scores[i] - expected) < 1e-3, "document %d: %g, expected %g",
-              i, scores[i], expected);
+    const bool is_right = std::isinf(expected) ? scores[i] == -INFINITY : std::fabs(scores[i] - expected) < 1e-3;
+    JCB_CHECK(is_right, "document %d: %g, expected %g", i, scores[i], expected);
   }
 }
 

@@ -49,8 +49,8 @@ struct HalfTable<kRawBits> {
 
 // Levels in fp16 of a block's codes: of each token (row) of the lane eight, as pairs in the order of half operands.
 template <int kBits>
-JCB_DEVICE void look_up_halves(const char* tile, const TileShape& shape, int lane, int block, const HalfTable<kBits>& table,
-                               uint32_t (&pairs)[2][4]) {
+JCB_DEVICE void look_up_halves(const char* tile, const TileShape& shape, int lane, int block,
+                               const HalfTable<kBits>& table, uint32_t (&pairs)[2][4]) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const uint32_t word = *reinterpret_cast<const uint32_t*>(tile + shape.place_of(word_of_code(kBits, block, half), lane));
@@ -83,7 +83,8 @@ JCB_DEVICE void look_up_halves(const char* tile, const TileShape&, int lane, int
 // norm * (centroid + sigma * level), 2 kBlocks steps of 16 dimensions, into `to` [step][lane].
 // centroids: [K][kBlocks][4]: what lane 4g + t adds to a block.
 template <int kBits, int kBlocks>
-JCB_DEVICE void decode_tile(const char* tile, const uint4* centroids, const HalfTable<kBits>& table, int lane, uint4* to) {
+JCB_DEVICE void decode_tile(const char* tile, const uint4* centroids, const HalfTable<kBits>& table, int lane,
+                            uint4* to) {
   constexpr TileShape kTile{kBits, kBlocks};
   const uint4 rows = *reinterpret_cast<const uint4*>(tile + kTile.code_bytes() + lane / 4 * 16);
   const uint4* const centroid[2] = {centroids + static_cast<size_t>(rows.x) * kBlocks * 4 + lane % 4,

@@ -14,8 +14,8 @@ constexpr int kDecodedStride = kTileTokens + 4;  // floats from one dimension to
 constexpr size_t kExactSharedBytes =
     kExactWarps * (kBlockDimensions * kDecodedStride + kColumns) * sizeof(float);
 
-// centroids: [K, dim]. levels: [2^bits]; of 8 bits LevelBytes::by_rank, and ranks: [tiles], the codes that choose there among
-// the levels of an integer. Raw vectors need none of these.
+// centroids: [K, dim]. levels: [2^bits]; of 8 bits LevelBytes::by_rank, and ranks: [tiles], the codes that choose there
+// among the levels of an integer. Raw vectors need none of these.
 struct Decoding {
   const float* centroids;
   const float* levels;
@@ -38,8 +38,8 @@ JCB_DEVICE uint32_t piece_of_output(const Queries& queries, uint64_t output) {
   return first;
 }
 
-// A lane's codes of a block: eight dimensions of two tokens (rows), in the words that hold them. kWidth: bits of a code, 4
-// for all that are looked up.
+// A lane's codes of a block: eight dimensions of two tokens (rows), in the words that hold them. kWidth: bits of a
+// code, 4 for all that are looked up.
 template <int kWidth>
 struct BlockCodes {
   uint32_t words[2];
@@ -62,7 +62,8 @@ struct BlockCodes<kWidth> {
     for (int step = 0; step < kWidth / 8; ++step) {
       const int place = place_of_operand(block * (kWidth / 8) + step, lane);
       const uint4 four = *reinterpret_cast<const uint4*>(tile + place);
-      words[4 * step] = four.x, words[4 * step + 1] = four.y, words[4 * step + 2] = four.z, words[4 * step + 3] = four.w;
+      words[4 * step] = four.x, words[4 * step + 1] = four.y;
+      words[4 * step + 2] = four.z, words[4 * step + 3] = four.w;
     }
   }
   JCB_DEVICE uint32_t at(int row, int i) const {
@@ -96,8 +97,8 @@ JCB_DEVICE void decode_block(const Decoding& given, const TileShape& shape, cons
         value = low_of(code);  // zero where there is no dimension
       } else if (dimension < given.dim) {
         uint32_t level = code & ((1u << given.bits) - 1);
-        if constexpr (kWidth == kByteBits) {
-          if (given.rank_bits != 0) level = level << given.rank_bits | rank_of(given, ranks, lane / 4 + 8 * row, dimension);
+        if (kWidth == kByteBits && given.rank_bits != 0) {
+          level = level << given.rank_bits | rank_of(given, ranks, lane / 4 + 8 * row, dimension);
         }
         value = fmaf(sigma, given.levels[level], centroid[dimension]);
       }

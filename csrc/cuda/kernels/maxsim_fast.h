@@ -1,9 +1,10 @@
 // Fused decompression and MaxSim in small integers: for finding documents, which are then scored exactly.
 //
 // A warp scores whole documents of one piece's list, so there is no block barrier and no atomic, and the same input gives
-// the same bits. Levels are integers, looked up four at a time by permute_bytes straight into the operand of multiply_i8
-// (of 8 bits they lie in the tile as that operand); the other one, the query, stays in registers. Centroid scores are 32 bytes a token, in steps of the query tokens.
-// What limits one query on a large GPU is memory: tiles from HBM, rows of centroid scores from the L2 cache.
+// the same bits. Levels are integers, looked up four at a time by permute_bytes straight into the operand of
+// multiply_i8: of 8 bits they lie in the tile as that operand. The other operand, the query, stays in registers.
+// Centroid scores are 32 bytes a token, in steps of the query tokens. What limits one query on a large GPU is memory:
+// tiles from HBM, rows of centroid scores from the L2 cache.
 #pragma once
 #include "cuda/kernels/look_up.h"
 #include "cuda/kernels/work.h"
@@ -33,12 +34,12 @@ JCB_DEVICE void look_up_block(const Words& words, int block, const ByteTable& le
   }
 }
 
-// What is known of a tile when the kernel is compiled, here and in maxsim_raw.h. kBlocks: blocks of 32 dimensions; 0 for
-// any number. A step is what one product takes: a block of bytes, half a block of raw values.
+// What is known of a tile when the kernel is compiled, here and in maxsim_raw.h. kBlocks: blocks of 32 dimensions; 0
+// for any number. A step is what one product takes: a block of bytes, half a block of raw values.
 template <int kCodeBits, int kBlocks>
 struct FastShape {
   static constexpr int kBits = kCodeBits;
-  static constexpr int kStages = kBits < kByteBits ? 4 : 3;  // tiles of a warp's ring; wide ones are more bytes on their way
+  static constexpr int kStages = kBits < kByteBits ? 4 : 3;  // tiles of a warp's ring; large ones keep memory as busy
   static constexpr bool kQueryInRegisters = true;
   static constexpr bool kByMagic = kBlocks <= kMostBlocksByMagic;
   static constexpr TileShape kTile{kBits, kBlocks};
@@ -53,7 +54,7 @@ struct FastShape {
 template <int kCodeBits>
 struct FastShape<kCodeBits, 0> {
   static constexpr int kBits = kCodeBits;
-  // Of 1,024 dimensions at 4 bits more would not fit 100 KB, which every GPU has. Wider codes need no ring at all: they are
+  // Of 1,024 dimensions at 4 bits more would not fit 100 KB, which every GPU has. Wider codes need no ring: they are
   // operands as they lie in memory.
   static constexpr int kStages = kBits < kByteBits ? 2 : 0;
   static constexpr bool kQueryInRegisters = false;
@@ -139,7 +140,9 @@ struct FastQuery {
 
   JCB_DEVICE FastQuery(const uint2* from, char*, const Shape&) {
 #pragma unroll
-    for (int i = 0; i < Shape::steps() * kColumnTiles; ++i) operands[i] = from[i * kWarpLanes + threadIdx.x % kWarpLanes];
+    for (int i = 0; i < Shape::steps() * kColumnTiles; ++i) {
+      operands[i] = from[i * kWarpLanes + threadIdx.x % kWarpLanes];
+    }
   }
   JCB_DEVICE const uint2& at(int step, int n) const { return operands[step * kColumnTiles + n]; }
 };

@@ -1,8 +1,8 @@
 // MaxSim of one piece over raw fp16 vectors: the products of maxsim_batch.h with the order of work of maxsim_fast.h.
 //
-// A warp scores whole documents. Tiles are operand A of multiply_f16 as they lie, copied ahead by a ring as in maxsim_fast.h;
-// the query, rounded to fp16 in steps of its token, stays in registers. Sums and maxima are fp32. What limits it is memory:
-// 2 bytes a dimension, read once.
+// A warp scores whole documents. Tiles are operand A of multiply_f16 as they lie, copied ahead by a ring as in
+// maxsim_fast.h; the query, rounded to fp16 in steps of its token, stays in registers. Sums and maxima are fp32. What
+// limits it is memory: 2 bytes a dimension, read once.
 #pragma once
 #include "cuda/kernels/float_maxima.h"
 #include "cuda/kernels/maxsim_fast.h"
@@ -24,7 +24,8 @@ JCB_KERNEL(kFastThreads, 4) maxsim_raw(Work work, Queries queries, int any_block
       rings + kFastWarps * Shape::kStages * shape.bytes(), shape);
   const Share share = share_of(work, piece, (blockIdx.x % blocks_a_piece) * kFastWarps + warp,
                                blocks_a_piece * kFastWarps);
-  TileRing<Shape> ring{work, shape, rings + warp * Shape::kStages * shape.bytes(), lane, share.first, share.last, 0, work.tiles};
+  char* const slots = rings + warp * Shape::kStages * shape.bytes();
+  TileRing<Shape> ring{work, shape, slots, lane, share.first, share.last, 0, work.tiles};
   for (int i = 0; i < Shape::kStages - 1; ++i) ring.fetch();
 
   FloatMaxima maxima;
