@@ -48,8 +48,8 @@ MUTANTS = {
     "empty documents at the end are nobody's": (KERNELS + "work.h", "before == warps ? last", "before > warps ? last"),
     "a block overtakes itself": (
         KERNELS + "maxsim_batch.h",
-        "      scores.take(sums);\n    }\n    block_barrier();",
-        "      scores.take(sums);\n    }",
+        "    arrive();\n    block_barrier();\n  }",
+        "    arrive();\n  }",
     ),
     "a tile is overwritten while it is decoded": (
         KERNELS + "maxsim_batch.h",
