@@ -25,7 +25,8 @@ from jcb_engine.kernels.interface import Backend, Lists, Ranges, ScanningBackend
 
 RUNS = 15
 CHECKED = 40  # documents whose scores are compared with float64
-TILE_BYTES = 40  # of a token, as the fast CUDA kernel reads it; 38 as it is stored
+# Of a token of 128 dimensions, by bits, as the fast CUDA kernels read it; 2 less are stored, but for raw vectors.
+TILE_BYTES = {1: 24, 2: 40, 4: 72, 8: 136, 16: 256}
 
 
 class SkippedError(Exception):
@@ -50,12 +51,12 @@ def main() -> None:
         "skipped": {},
         "failed": {},
     }
-    material: dict[int, Any] = {}
+    material: dict[tuple[int, int], Any] = {}
 
-    def segment(tokens: int) -> Any:
-        if tokens not in material:
-            material[tokens] = random_segment(tokens)
-        return material[tokens]
+    def segment(tokens: int, nbits: int = 2) -> Any:
+        if (tokens, nbits) not in material:
+            material[tokens, nbits] = random_segment(tokens, nbits)
+        return material[tokens, nbits]
 
     def step(name: str, work: Callable[[], Any]) -> None:
         began = time.perf_counter()
@@ -76,6 +77,14 @@ def main() -> None:
         step(f"{name}: answers", lambda make=make: _answers(make(), *segment(300_000)))
     step("cuda: batch 1", lambda: _scan(backends["cuda"](), *segment(arguments.tokens), 1))
     step("cuda: batch 64", lambda: _scan(backends["cuda"](), *segment(arguments.tokens), 64))
+    few = arguments.tokens // 4  # of many bits: copies in host memory are large
+    for nbits in (8, 16):
+        step(f"cuda: answers, {nbits} bits", lambda nbits=nbits: _answers(backends["cuda"](), *segment(300_000, nbits)))
+        for count in (1, 64):
+            step(
+                f"cuda: batch {count}, {nbits} bits",
+                lambda nbits=nbits, count=count: _scan(backends["cuda"](), *segment(few, nbits), count),
+            )
     step("triton: batch 1", lambda: _triton_scan(backends["triton"](), *segment(arguments.tokens)))
     for name, make in backends.items():
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
@@ -162,7 +171,7 @@ def _scan(backend: Backend, codec: Any, segment: Any, count: int) -> dict[str, f
     prepared = table.prepared(offsets)  # type: ignore[attr-defined]
     prepared.time_scans(2)
     seconds = statistics.median(prepared.time_scans(RUNS))
-    return _rate(store, seconds, count)
+    return _rate(codec, store, seconds, count)
 
 
 def _triton_scan(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
@@ -176,7 +185,7 @@ def _triton_scan(backend: Backend, codec: Any, segment: Any) -> dict[str, float]
     work = plan(store, offsets, every, backend._device)  # type: ignore[arg-type, attr-defined]
     partial = backend._empty(work)  # type: ignore[attr-defined]
     seconds = _torch_times(lambda: backend._score_fast(store, table, work, partial))  # type: ignore[attr-defined]
-    return _rate(store, statistics.median(seconds), 1)
+    return _rate(codec, store, statistics.median(seconds), 1)
 
 
 def _end_to_end(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
@@ -263,11 +272,11 @@ def _units(generator: np.random.Generator, count: int) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _rate(store: Store, seconds: float, count: int) -> dict[str, float]:
+def _rate(codec: Any, store: Store, seconds: float, count: int) -> dict[str, float]:
     return {
         "seconds": seconds,
         "gtokens_per_second_times_queries": store.tokens * count / seconds / 1e9,
-        "tile_bytes_per_second": store.tokens * TILE_BYTES / seconds,
+        "tile_bytes_per_second": store.tokens * TILE_BYTES[codec.nbits] / seconds,
     }
 
 
@@ -312,7 +321,7 @@ def _draw(out: Path, record: dict[str, Any]) -> str:
     axes.bar(list(rates), list(rates.values()))
     gpu = record["gpu"]
     floors = {
-        "memory": gpu["copy_bytes_per_second"] / TILE_BYTES / 1e9,
+        "memory": gpu["copy_bytes_per_second"] / TILE_BYTES[2] / 1e9,
         "matrix units, fp16": gpu["fp16_flops"] / (2 * 32 * 128) / 1e9,
     }
     for height, (name, floor) in enumerate(floors.items()):

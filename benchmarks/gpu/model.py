@@ -5,6 +5,15 @@
 Every Gtoken/s here is PREDICTED: an upper bound from counts and from what is assumed of the machine, with every latency
 hidden. Nothing of it was run on a GPU. A bound that is below the target rules the kernel out; one above it promises
 nothing before a GPU has been asked (benchmarks/gpu.sh).
+
+What was expected of 8 bits and of raw vectors (128 dims) before their kernels were counted: 136 and 256 bytes of a
+token are read, so memory limits both: 31 and 17 Gtoken/s on an H200, 22 and 12 on an H100. 8 bits: the 188
+instructions of 2 bits without the 44 that look up, and some loads more: 160 a tile, at most 95 Gtoken/s. Raw: 32
+products, 8 loads, 8 copies, 16 maxima and some 40 others: 110, and 73 Gtoken/s by the matrix units. In batches the
+matrix units limit both, as at 2 bits. Looking back: 162 instructions (at most 92 Gtoken/s) and 117; memory allows
+what was expected, and with whole tiles 30 and 16 Gtoken/s on an H200, 21 and 11 on an H100; batches 69. For exact
+scores of 8 bits, levels that share an integer are told apart by 2 bits a dimension beside: 168 bytes of a token are
+kept, of which scans read 136.
 """
 
 from __future__ import annotations
@@ -68,7 +77,11 @@ KERNELS = (
     Kernel("fast, 2 bits, 128 dims", r"maxsim_fastILi2ELi4E", 40, 32, target=70),
     Kernel("fast, 1 bit, 128 dims", r"maxsim_fastILi1ELi4E", 24, 32, target=60),
     Kernel("fast, 4 bits, 128 dims", r"maxsim_fastILi4ELi4E", 72, 32, target=45),
+    Kernel("fast, 8 bits, 128 dims", r"maxsim_fastILi8ELi4E", 136, 32),
+    Kernel("raw, 128 dims", r"maxsim_rawILi4E", 256, 0),
     Kernel("batch, 2 bits, 128 dims", r"maxsim_batchILi2ELi4E", 40, 256, sharing=8, turns=8, repeats=4, target=70),
+    Kernel("batch, 8 bits, 128 dims", r"maxsim_batchILi8ELi4E", 136, 256, sharing=8, turns=8, repeats=4),
+    Kernel("batch, raw, 128 dims", r"maxsim_batchILi16ELi4E", 256, 0, sharing=8, turns=8),
 )
 # 128 tokens and 4 warps a turn. Ids and scalars lie apart from the codes, rows of centroid scores are fp16.
 TRITON = Kernel(

@@ -15,7 +15,7 @@ from jcb_engine.kernels.cuda_library import CudaLibrary
 def main() -> None:
     library = CudaLibrary(Path(sys.argv[1]).resolve())
     library.device_name(0)
-    for dim, nbits in itertools.product((32, 64, 96, 128, 200), (1, 2, 4)):
+    for dim, nbits in itertools.product((32, 64, 96, 128, 200), (1, 2, 4, 8, 16)):
         codec, segment = random_segment(1000, nbits, dim, centroids=100, mean_length=40)
         store = library.new_store(0, codec, [segment])
         documents = len(segment.doc_offsets) - 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from jcb_engine.kernels.interface import CodecArrays, SegmentArrays
+from jcb_engine.kernels.interface import RAW_BITS, CodecArrays, SegmentArrays
 
 LEVELS = {
     1: [-0.7979, 0.7979],
     2: [-1.5104, -0.4528, 0.4528, 1.5104],
     4: np.linspace(-2.7, 2.7, 16).tolist(),
     8: np.linspace(-4.0, 4.0, 256).tolist(),
+    RAW_BITS: [],
 }
 
 
@@ -22,27 +23,22 @@ def random_segment(
     rows = random.standard_normal((centroids, dim), dtype=np.float32)
     rows *= np.float32(0.9) / np.linalg.norm(rows, axis=1, keepdims=True)
     levels = np.array(LEVELS[nbits], np.float32)
-    codec = CodecArrays(dim, nbits, rows, np.zeros(len(levels) - 1, np.float32), levels)
+    codec = CodecArrays(dim, nbits, rows, np.zeros(max(0, len(levels) - 1), np.float32), levels)
     lengths = random.integers(1, 2 * mean_length, size=max(1, tokens // mean_length))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     total = int(offsets[-1])
+    postings = (np.zeros(centroids + 1, np.int64), np.zeros(0, np.uint32))
+    if nbits == RAW_BITS:
+        vectors = random.standard_normal((total, dim), dtype=np.float32) / np.float32(np.sqrt(dim))
+        halves = np.zeros(0, np.float16)
+        stored = (offsets, vectors.astype(np.float16), np.zeros(0, np.uint32), halves, halves)
+        return codec, SegmentArrays(*stored, *postings, 0.0, 0.0)
     codes = random.integers(0, 256, size=(total, codec.code_bytes), dtype=np.uint8)
     ids = random.integers(0, centroids, size=total, dtype=np.uint32)
     sigmas = random.uniform(0.03, 0.06, size=total).astype(np.float16)
     norms = random.uniform(0.95, 1.05, size=total).astype(np.float16)
-    nothing = np.zeros(0, np.uint32)
-    segment = SegmentArrays(
-        offsets,
-        codes,
-        ids,
-        sigmas,
-        norms,
-        np.zeros(centroids + 1, np.int64),
-        nothing,
-        float(sigmas.max()),
-        float(norms.max()),
-    )
-    return codec, segment
+    stored = (offsets, codes, ids, sigmas, norms)
+    return codec, SegmentArrays(*stored, *postings, float(sigmas.max()), float(norms.max()))
 
 
 def random_queries(count: int, tokens: int = 32, dim: int = 128, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +50,9 @@ def random_queries(count: int, tokens: int = 32, dim: int = 128, seed: int = 1) 
 def expected_score(codec: CodecArrays, segment: SegmentArrays, document: int, query: np.ndarray) -> float:
     """MaxSim of one document in float64."""
     first, last = segment.doc_offsets[document : document + 2]
+    if codec.nbits == RAW_BITS:
+        vectors = segment.codes[first:last].astype(np.float64) * codec.norm_scale
+        return float((query.astype(np.float64) @ vectors.T).max(axis=1).sum())
     bits = np.unpackbits(segment.codes[first:last], axis=1, count=codec.dim * codec.nbits, bitorder="little")
     parts = bits.reshape(int(last - first), codec.dim, codec.nbits).astype(np.int64)
     codes = (parts << np.arange(codec.nbits)).sum(axis=2)

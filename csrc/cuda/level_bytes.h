@@ -1,19 +1,31 @@
 // A codec's levels as small integers: level ~ unit * integer.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "jcb/store.h"
 
 namespace jcb::cuda {
 
+constexpr int kMostLevels = 256;
+
 struct LevelBytes {
-  // The integers within -127..127 with the least error. Any table of up to 16 levels will do; zeros alone have unit 1.
+  // The integers within -127..127 with the least error. Any table of up to 256 levels will do; zeros alone have unit 1,
+  // and so has a raw codec, which has no levels. Throws CorruptIndex on NaN and infinity.
   explicit LevelBytes(const CodecView& codec);
 
-  int8_t integers[16] = {};
+  int8_t integers[kMostLevels] = {};
   double unit = 1.0;
   double error = 0.0;  // the largest |level - unit * integer|
   double largest = 0.0;  // the largest |level|
+  // Levels that share an integer are told apart by their rank among these, so that nothing is lost where tokens are
+  // kept as integers: 256 levels of a Gaussian need two bits (up to three share one in the middle, and one bit would
+  // double the error), evenly spaced ones none. rank_bits is 0, 1, 2, 4 or 8.
+  uint8_t ranks[kMostLevels] = {};
+  int rank_bits = 0;
+  std::vector<float> by_rank;  // [256 << rank_bits]: the level of an integer and a rank, at place_of_level
 };
+
+constexpr int place_of_level(int integer, int rank, int rank_bits) { return (integer & 255) << rank_bits | rank; }
 
 }  // namespace jcb::cuda

@@ -1,6 +1,7 @@
 #include "cuda/maxsim.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -11,6 +12,7 @@
 #include "cuda/kernels/maxsim_batch.h"
 #include "cuda/kernels/maxsim_exact.h"
 #include "cuda/kernels/maxsim_fast.h"
+#include "cuda/kernels/maxsim_raw.h"
 #include "cuda/kernels/prepare_queries.h"
 #include "cuda/tiles.h"
 #include "jcb/half.h"
@@ -40,6 +42,7 @@ double longest_centroid_of(const CodecView& codec) {
 // Steps are so large that no centroid score exceeds 127 of them, and nothing leaves fp16: no product of a query with
 // levels, and no score of a token.
 float span_of(const CodecView& codec, const LevelBytes& levels, double max_sigma, double max_norm) {
+  if (codec.nbits == kRawBits) return 1.0f;  // sums are fp32, and of a query in steps no value exceeds 127
   const double longest = longest_centroid_of(codec) * 1.001;
   const double product = levels.largest * std::sqrt(static_cast<double>(codec.dim));
   const double score = max_norm * (longest + max_sigma * product);
@@ -53,15 +56,29 @@ std::vector<uint32_t> words_of(const LevelBytes& levels) {
   return words;
 }
 
-// The levels in fp16, byte by byte: all high bytes, then all low ones.
-std::vector<uint32_t> halves_of(const CodecView& codec) {
+// What HalfTable reads: the levels in fp16, all high bytes, then all low ones; of 8 bits the unit.
+std::vector<uint32_t> halves_of(const CodecView& codec, const LevelBytes& levels) {
   std::vector<uint32_t> words(8);
-  for (int i = 0; i < 1 << codec.nbits; ++i) {
+  if (codec.nbits == kByteBits) words[0] = std::bit_cast<uint32_t>(static_cast<float>(levels.unit));
+  for (int i = 0; codec.nbits < kByteBits && i < 1 << codec.nbits; ++i) {
     const uint32_t half = float_to_half(codec.levels[i]);
     words[i / 4] |= half >> 8 << (i % 4 * 8);
     words[4 + i / 4] |= (half & 255) << (i % 4 * 8);
   }
   return words;
+}
+
+// The levels as the exact kernel finds them.
+std::vector<float> levels_of(const CodecView& codec, const LevelBytes& levels) {
+  if (codec.nbits == kByteBits) return levels.by_rank;
+  if (codec.nbits == kRawBits) return {};
+  return {codec.levels, codec.levels + (1 << codec.nbits)};
+}
+
+// Raw vectors are scored without their centroids.
+std::vector<float> centroids_of(const CodecView& codec) {
+  if (codec.nbits == kRawBits) return {};
+  return {codec.centroids, codec.centroids + codec.centroid_count * codec.dim};
 }
 
 CodecView without_pointers(CodecView codec) {
@@ -71,7 +88,9 @@ CodecView without_pointers(CodecView codec) {
 
 // The most that a kernel asks for: the fast one, where the query does not fit into registers.
 void check_shared_memory(const CodecView& codec, const TileShape& shape) {
-  const size_t needed = shape.blocks <= 4 ? 0 : fast_shared_bytes<FastShape<1, 0>>(shape);  // `shape` knows the bits
+  const size_t wide = shape.bits < kByteBits ? fast_shared_bytes<FastShape<1, 0>>(shape)  // `shape` knows the bits
+                                             : fast_shared_bytes<FastShape<kRawBits, 0>>(shape);
+  const size_t needed = shape.blocks <= 4 ? 0 : wide;
   if (needed <= most_shared_bytes()) return;
   throw std::invalid_argument("the CUDA kernels need " + std::to_string(needed) + " bytes of shared memory for " +
                               std::to_string(codec.dim) + " dimensions of " + std::to_string(codec.nbits) +
@@ -93,19 +112,20 @@ DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
     : device(device),
       codec(without_pointers(store.codec)),
       shape(made.shape),
-      level_bytes(store.codec),
+      level_bytes(made.level_bytes),
       span(span_of(store.codec, level_bytes, made.max_sigma, made.max_norm)),
       document_sums(std::move(made.sums)),
       max_sigma(made.max_sigma),
       max_norm(made.max_norm),
       tiles(reinterpret_cast<const char*>(made.bytes.data()), made.bytes.size(), stream),
+      ranks(reinterpret_cast<const char*>(made.ranks.data()), made.ranks.size(), stream),
       sums(document_sums, stream),
-      centroid_tiles(cuda::centroid_tiles(store.codec, shape.blocks), stream),
-      centroid_halves(cuda::centroid_halves(store.codec, shape.blocks), stream),
-      centroids(store.codec.centroids, store.codec.centroid_count * store.codec.dim, stream),
-      levels(store.codec.levels, 1ull << store.codec.nbits, stream),
+      centroid_tiles(is_raw() ? std::vector<uint4>{} : cuda::centroid_tiles(store.codec, shape.blocks), stream),
+      centroid_halves(is_raw() ? std::vector<uint4>{} : cuda::centroid_halves(store.codec, shape.blocks), stream),
+      centroids(centroids_of(store.codec), stream),
+      levels(levels_of(store.codec, level_bytes), stream),
       level_words(words_of(level_bytes), stream),
-      level_halves(halves_of(store.codec), stream) {
+      level_halves(halves_of(store.codec, level_bytes), stream) {
   check_shared_memory(store.codec, shape);
   keep_freed_memory();
 }
@@ -113,6 +133,7 @@ DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
 Work DeviceStore::everything() const { return {tiles.data(), sums.data(), sums.data()}; }
 
 uint32_t DeviceStore::centroid_rows() const {
+  if (is_raw()) return 0;
   return static_cast<uint32_t>((codec.centroid_count + kCentroidRows - 1) / kCentroidRows * kCentroidRows);
 }
 
@@ -133,6 +154,7 @@ void PreparedPieces::prepare(const DeviceStore& store, const float* vectors, con
                      static_cast<int>(store.codec.dim), store.shape.blocks, store.span, store.codec.norm_scale,
                      static_cast<float>(store.level_bytes.unit)});
   const uint32_t row_tiles = store.centroid_rows() / kCentroidRows;
+  if (row_tiles == 0) return;
   const unsigned blocks = blocks_a_piece(4, count_, row_tiles, kCentroidThreads / kWarpLanes);
   launch<centroid_scores>(stream, blocks * count_, kCentroidThreads, 0,
                           CentroidScores{store.centroid_tiles.data(), halves_.data(), scores_.data(), row_tiles,
@@ -249,17 +271,23 @@ void with_shape(const TileShape& shape, const Work& work) {
   switch (shape.bits) {
     case 1: return with_blocks.template operator()<1>();
     case 2: return with_blocks.template operator()<2>();
-    default: return with_blocks.template operator()<4>();
+    case 4: return with_blocks.template operator()<4>();
+    case kByteBits: return with_blocks.template operator()<kByteBits>();
+    default: return with_blocks.template operator()<kRawBits>();
   }
 }
 
 void launch_fast(const DeviceStore& store, const Queries& queries, const Work& work, uint64_t most_tiles, Stream stream,
                  float* partial) {
-  const unsigned blocks = blocks_a_piece(4, queries.piece_count, most_tiles, kFastWarps);
+  const unsigned blocks = blocks_a_piece(4, queries.piece_count, most_tiles, kFastWarps) * queries.piece_count;
   with_shape(store.shape, [&]<int kBits, int kBlocks>() {
-    launch<maxsim_fast<kBits, kBlocks>>(stream, blocks * queries.piece_count, kFastThreads,
-                                        fast_shared_bytes<FastShape<kBits, kBlocks>>(store.shape), work, queries,
-                                        store.level_words.data(), store.shape.blocks, partial);
+    const size_t shared = fast_shared_bytes<FastShape<kBits, kBlocks>>(store.shape);
+    if constexpr (kBits == kRawBits) {
+      launch<maxsim_raw<kBlocks>>(stream, blocks, kFastThreads, shared, work, queries, store.shape.blocks, partial);
+    } else {
+      launch<maxsim_fast<kBits, kBlocks>>(stream, blocks, kFastThreads, shared, work, queries, store.level_words.data(),
+                                          store.shape.blocks, partial);
+    }
   });
 }
 
@@ -286,31 +314,74 @@ void launch_scan(const DeviceStore& store, const Queries& queries, const Work& w
 
 namespace {
 Decoding decoding_of(const DeviceStore& store) {
-  return {store.centroids.data(), store.levels.data(), static_cast<int>(store.codec.dim),
-          store.shape.bits,       store.shape.blocks,  store.codec.norm_scale};
+  return {store.centroids.data(),
+          store.levels.data(),
+          store.ranks.data(),
+          static_cast<int>(store.codec.dim),
+          store.shape.bits,
+          store.level_bytes.rank_bits,
+          store.shape.blocks,
+          store.codec.norm_scale};
+}
+
+// work.operator()<width>(): bits of a code, 4 for all that are looked up.
+template <class Work>
+void with_width(const TileShape& shape, const Work& work) {
+  switch (shape.bits) {
+    case kByteBits: return work.template operator()<kByteBits>();
+    case kRawBits: return work.template operator()<kRawBits>();
+    default: return work.template operator()<4>();
+  }
 }
 }  // namespace
 
 void launch_exact(const DeviceStore& store, const Queries& queries, const DocumentLists& lists, uint32_t query_count,
                   Stream stream, float* scores) {
   const unsigned blocks = blocks_a_piece(4, query_count, lists.room, 1);
-  launch<maxsim_exact_lists>(stream, blocks * query_count, kExactThreads, kExactSharedBytes, store.everything(), queries,
-                             decoding_of(store), lists, blocks, scores);
+  with_width(store.shape, [&]<int kWidth>() {
+    launch<maxsim_exact_lists<kWidth>>(stream, blocks * query_count, kExactThreads, kExactSharedBytes, store.everything(),
+                                       queries, decoding_of(store), lists, blocks, scores);
+  });
 }
 
 void DeviceQueries::score_exact(const Plan& plan, const Launch& arrays, float* partial) const {
   if (plan.partial_count > 0x7fffffff) throw std::invalid_argument("more than 2 billion exact scores in one call");
-  launch<maxsim_exact>(store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes,
-                       arrays.work, arrays.queries, decoding_of(store_), partial);
+  with_width(store_.shape, [&]<int kWidth>() {
+    launch<maxsim_exact<kWidth>>(store_.stream, static_cast<unsigned>(plan.partial_count), kExactThreads, kExactSharedBytes,
+                                 arrays.work, arrays.queries, decoding_of(store_), partial);
+  });
 }
+
+// Of raw vectors: the query, rounded to fp16, and sums in fp32. The matrix units may cut off where they add: a step of
+// 16 dimensions is granted 18 last places of the largest sum that there can be. Then the sums of the exact score.
+namespace {
+double raw_error_bound(const DeviceStore& store, const float* query, int64_t tokens) {
+  const int64_t dim = store.codec.dim;
+  double lengths = 0.0;
+  for (int64_t token = 0; token < tokens; ++token) {
+    double square = 0.0;
+    for (int64_t d = 0; d < dim; ++d) {
+      const double value = query[token * dim + d];
+      square += value * value;
+    }
+    lengths += std::sqrt(square);
+  }
+  // A step is 1/127 of the length: below 2^-14 of one, fp16 is evenly spaced.
+  const double rounding = kHalfRounding + kSmallestHalf * std::sqrt(static_cast<double>(dim)) / kLargestScore;
+  const double sums = 6.0 * static_cast<double>(dim + 64) * 0x1p-24;
+  return lengths * store.max_norm * (rounding + sums) * 1.01 * store.codec.norm_scale;
+}
+}  // namespace
 
 // In steps of a query token, per query token; see prepare_queries.h and maxsim_fast.h for what is rounded:
 //   centroids  rounded to a byte, after a product of fp16 operands
 //   products   every dimension of the query and every level rounded to its integer
 //   fp16       norm * sigma, the product, norm * centroid score, and their sum
-// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level, norm *
-// sigma, and the sum. The larger of the two holds for both. Then what fp32 sums of the exact score may be off.
+// In maxsim_batch.h instead, dimension by dimension: the query, the centroid, its product with the norm, the level (of
+// 8 bits its integer, and norm * sigma * unit), norm * sigma, and the sum. The larger of the two holds for both. Then
+// what fp32 sums of the exact score may be off.
 double error_bound(const DeviceStore& store, const float* query, int64_t tokens) {
+  if (store.is_raw()) return raw_error_bound(store, query, tokens);
   const int64_t dim = store.codec.dim;
   const LevelBytes& levels = store.level_bytes;
   const double root = std::sqrt(static_cast<double>(dim)), norm = store.max_norm, size = norm * store.max_sigma;
@@ -347,8 +418,10 @@ double error_bound(const DeviceStore& store, const float* query, int64_t tokens)
       const double batch = kLargestScore * norm * 4.0 * kHalfRounding + size * products * 4.0 * kHalfRounding +
                            kSmallestHalf * (norm * root * (kLargestScore / store.span + store.span) + products +
                                             2.0 * sum * (1.0 + store.max_sigma) + 2.0 * root);
+      const double integers =
+          store.shape.bits == kByteBits ? size * sum * levels.error + kSmallestHalf * kLargestScore * sum : 0.0;
       const double exact = 2.0 * static_cast<double>(dim + 64) * 0x1p-24 * (kLargestScore * norm + size * products);
-      bound += step * (std::max(norm * centroid + size * product + halves, batch * 1.01) + exact);
+      bound += step * (std::max(norm * centroid + size * product + halves, (batch + integers) * 1.01) + exact);
     }
   }
   return bound * 1.01 * store.codec.norm_scale;

@@ -18,12 +18,13 @@ namespace jcb::cuda {
 // in use (DeviceScope).
 class DeviceStore {
  public:
-  // Throws CorruptIndex, std::invalid_argument (a codec without tiles, too many dimensions for the GPU) and DeviceError.
+  // Throws CorruptIndex, std::invalid_argument (too many dimensions for the GPU) and DeviceError.
   explicit DeviceStore(const StoreView& store, int device = 0);
 
   int64_t documents() const { return static_cast<int64_t>(document_sums.size()) - 1; }
+  bool is_raw() const { return shape.bits == kRawBits; }
   Work everything() const;         // all documents as items
-  uint32_t centroid_rows() const;  // up to a multiple of 16
+  uint32_t centroid_rows() const;  // up to a multiple of 16; none where vectors are raw
 
   const int device;
   const Stream stream{};  // the default one: allocations are in its order
@@ -33,11 +34,11 @@ class DeviceStore {
   const float span;  // what centroid scores are steps of: at least the longest centroid
   std::vector<uint64_t> document_sums;
   float max_sigma = 0.0f, max_norm = 0.0f;
-  DeviceArray<char> tiles;
+  DeviceArray<char> tiles, ranks;
   DeviceArray<uint64_t> sums;
   DeviceArray<uint4> centroid_tiles, centroid_halves;
   DeviceArray<float> centroids, levels;
-  DeviceArray<uint32_t> level_words, level_halves;  // the integers; fp16 by high bytes, then by low ones
+  DeviceArray<uint32_t> level_words, level_halves;  // the integers; what HalfTable reads
 
  private:
   DeviceStore(const StoreView& store, Tiles made, int device);
@@ -97,6 +98,7 @@ class DeviceQueries {
 
   void score_exact(const Plan& plan, const Launch& arrays, float* partial) const;
   void run(const Plan& plan, const Launch& arrays, bool exact, float* partial) const;
+
 
   const DeviceStore& store_;
   const std::vector<float> queries_;

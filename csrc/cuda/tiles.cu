@@ -1,8 +1,8 @@
 #include "cuda/tiles.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <stdexcept>
 #include <string>
 
 #include "jcb/half.h"
@@ -11,10 +11,6 @@ namespace jcb::cuda {
 namespace {
 
 int blocks_of(const CodecView& codec) {
-  if (codec.nbits != 1 && codec.nbits != 2 && codec.nbits != 4) {
-    throw std::invalid_argument("the CUDA kernels read codes of 1, 2 or 4 bits; this codec has " +
-                                std::to_string(codec.nbits));
-  }
   return static_cast<int>((codec.dim + kBlockDimensions - 1) / kBlockDimensions);
 }
 
@@ -31,19 +27,31 @@ uint32_t centroid_id(const CodecView& codec, const SegmentView& segment, int64_t
   return id;
 }
 
-void put_token(const CodecView& codec, const SegmentView& segment, int64_t token, const TileShape& shape, int row,
-               uint8_t* tile) {
-  const uint8_t* const codes = segment.codes + token * codec.code_bytes();
+void put_code(const TileShape& shape, int row, int64_t dimension, uint32_t code, uint8_t* tile) {
+  const CodePlace place = place_of_code(shape.bits, row, static_cast<int>(dimension));
+  uint8_t* const word = tile + shape.place_of(place.word, place.lane);
+  word[place.shift / 8] |= static_cast<uint8_t>(code << place.shift % 8);
+}
+
+// Values of a raw token, of which no bit is looked at; its norm, or 0 where that is no number.
+float put_values(const CodecView& codec, const uint8_t* values, const TileShape& shape, int row, uint8_t* tile) {
+  double square = 0.0;
   for (int64_t d = 0; d < codec.dim; ++d) {
-    const uint32_t code = codes[d * codec.nbits / 8] >> (d * codec.nbits % 8) & ((1u << codec.nbits) - 1);
-    const CodePlace place = place_of_code(codec.nbits, row, static_cast<int>(d));
-    uint8_t* const word = tile + shape.place_of(place.word, place.lane);
-    word[place.shift / 8] |= static_cast<uint8_t>(code << place.shift % 8);
+    uint16_t half;
+    std::memcpy(&half, values + 2 * d, sizeof half);
+    const CodePlace place = place_of_code(shape.bits, row, static_cast<int>(d));
+    std::memcpy(tile + shape.place_of(place.word, place.lane) + place.shift / 8, &half, sizeof half);
+    const double value = half_to_float(half);
+    square += value * value;
   }
-  const uint32_t scalars = at_most(segment.norms[token], segment.max_norm) |
-                           static_cast<uint32_t>(at_most(segment.sigmas[token], segment.max_sigma)) << 16;
-  const uint32_t pair[2] = {centroid_id(codec, segment, token), scalars};
-  std::memcpy(tile + shape.code_bytes() + row % 8 * 16 + row / 8 * 8, pair, sizeof pair);
+  return std::isfinite(square) ? static_cast<float>(std::sqrt(square)) : 0.0f;
+}
+
+void put_scalars(const CodecView& codec, const SegmentView& segment, int64_t token, int row, uint8_t* scalars) {
+  const uint32_t pair[2] = {centroid_id(codec, segment, token),
+                            at_most(segment.norms[token], segment.max_norm) |
+                                static_cast<uint32_t>(at_most(segment.sigmas[token], segment.max_sigma)) << 16};
+  std::memcpy(scalars + row % 8 * 16 + row / 8 * 8, pair, sizeof pair);
 }
 
 // Two dimensions of a centroid, zeros where there are none.
@@ -68,7 +76,8 @@ int64_t checked_end(const SegmentView& segment, int64_t document) {
 
 }  // namespace
 
-Tiles::Tiles(const StoreView& store) : shape(store.codec.nbits, blocks_of(store.codec)) {
+Tiles::Tiles(const StoreView& store)
+    : level_bytes(store.codec), shape(store.codec.nbits, blocks_of(store.codec)) {
   uint64_t total = 0;
   for (const SegmentView& segment : store.segments) {
     for (int64_t document = 0; document < segment.documents; ++document) {
@@ -80,19 +89,41 @@ Tiles::Tiles(const StoreView& store) : shape(store.codec.nbits, blocks_of(store.
     max_norm = std::max(max_norm, segment.max_norm);
   }
   bytes.resize(total * shape.bytes());
+  if (shape.bits == kByteBits) ranks.resize(total * TileShape(level_bytes.rank_bits, shape.blocks).code_bytes());
   size_t number = 0;
   for (const SegmentView& segment : store.segments) {
     for (int64_t document = 0; document < segment.documents; ++document) {
-      uint8_t* tile = bytes.data() + sums[number] * shape.bytes();
       const int64_t begin = segment.doc_offsets[document], tokens = segment.doc_offsets[document + 1] - begin;
       const int64_t rows = static_cast<int64_t>(sums[number + 1] - sums[number]) * kTileTokens;
       for (int64_t row = 0; row < rows; ++row) {
-        put_token(store.codec, segment, begin + std::min(row, tokens - 1), shape, static_cast<int>(row % kTileTokens),
-                  tile + row / kTileTokens * shape.bytes());
+        put(store.codec, segment, begin + std::min(row, tokens - 1), sums[number] + row / kTileTokens,
+            static_cast<int>(row % kTileTokens));
       }
       ++number;
     }
   }
+}
+
+void Tiles::put(const CodecView& codec, const SegmentView& segment, int64_t token, uint64_t number, int row) {
+  uint8_t* const tile = bytes.data() + number * shape.bytes();
+  const uint8_t* const codes = segment.codes + token * codec.code_bytes();
+  if (shape.bits == kRawBits) {
+    max_norm = std::max(max_norm, put_values(codec, codes, shape, row, tile));
+    return;
+  }
+  const TileShape rank_shape(level_bytes.rank_bits, shape.blocks);
+  for (int64_t d = 0; d < codec.dim; ++d) {
+    const uint32_t code = codes[d * codec.nbits / 8] >> (d * codec.nbits % 8) & ((1u << codec.nbits) - 1);
+    if (shape.bits != kByteBits) {
+      put_code(shape, row, d, code, tile);
+      continue;
+    }
+    put_code(shape, row, d, static_cast<uint8_t>(level_bytes.integers[code]), tile);
+    if (rank_shape.bits != 0) {
+      put_code(rank_shape, row, d, level_bytes.ranks[code], ranks.data() + number * rank_shape.code_bytes());
+    }
+  }
+  put_scalars(codec, segment, token, row, tile + shape.code_bytes());
 }
 
 std::vector<uint4> centroid_tiles(const CodecView& codec, int blocks) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "jcb/half.h"
@@ -47,9 +48,7 @@ std::vector<float> gaussian_levels(int nbits) {
 
 Corpus::Corpus(const CorpusOptions& given) : options(given), levels(given.levels) {
   std::mt19937_64 random(options.seed);
-  std::normal_distribution<float> gaussian;
-  std::uniform_real_distribution<float> half_to_one(0.5f, 1.0f);
-  if (levels.empty()) levels = gaussian_levels(options.nbits);
+  if (levels.empty() && options.nbits != 16) levels = gaussian_levels(options.nbits);
   centroids = unit_vectors(options.centroid_count, options.dim, random);
   for (float& value : centroids) value *= 0.9f;
   doc_offsets.push_back(0);
@@ -59,25 +58,36 @@ Corpus::Corpus(const CorpusOptions& given) : options(given), levels(given.levels
 
   const int64_t tokens = doc_offsets.back();
   codes.assign(tokens * codec().code_bytes(), 0);
-  for (int64_t t = 0; t < tokens; ++t) {
-    const uint32_t id = static_cast<uint32_t>(random() % options.centroid_count);
-    if (options.wide_ids) {
-      ids_32.push_back(id);
-    } else {
-      ids_16.push_back(static_cast<uint16_t>(id));
+  for (int64_t t = 0; t < tokens; ++t) options.nbits == 16 ? add_raw_token(t, random) : add_token(t, random);
+}
+
+void Corpus::add_token(int64_t token, std::mt19937_64& random) {
+  std::normal_distribution<float> gaussian;
+  std::uniform_real_distribution<float> half_to_one(0.5f, 1.0f);
+  const uint32_t id = static_cast<uint32_t>(random() % options.centroid_count);
+  if (options.wide_ids) {
+    ids_32.push_back(id);
+  } else {
+    ids_16.push_back(static_cast<uint16_t>(id));
+  }
+  sigmas.push_back(float_to_half(options.sigma * half_to_one(random)));
+  double square = 0.0;
+  for (int64_t d = 0; d < options.dim; ++d) {
+    const float value = gaussian(random);
+    int code = 0;
+    for (int i = 1; i < 1 << options.nbits; ++i) {
+      if (std::fabs(value - levels[i]) < std::fabs(value - levels[code])) code = i;
     }
-    sigmas.push_back(float_to_half(options.sigma * half_to_one(random)));
-    double square = 0.0;
-    for (int64_t d = 0; d < options.dim; ++d) {
-      const float value = gaussian(random);
-      int code = 0;
-      for (int i = 1; i < 1 << options.nbits; ++i) {
-        if (std::fabs(value - levels[i]) < std::fabs(value - levels[code])) code = i;
-      }
-      set_code(t, d, code);
-      square += decoded(t, d) * decoded(t, d);
-    }
-    norms.push_back(float_to_half(static_cast<float>(options.norm / options.norm_scale / std::sqrt(square))));
+    set_code(token, d, code);
+    square += decoded(token, d) * decoded(token, d);
+  }
+  norms.push_back(float_to_half(static_cast<float>(options.norm / options.norm_scale / std::sqrt(square))));
+}
+
+void Corpus::add_raw_token(int64_t token, std::mt19937_64& random) {
+  const std::vector<float> vector = unit_vectors(1, options.dim, random);
+  for (int64_t d = 0; d < options.dim; ++d) {
+    set_value(token, d, float_to_half(vector[d] * options.norm / options.norm_scale));
   }
 }
 
@@ -114,7 +124,21 @@ void Corpus::set_code(int64_t token, int64_t dimension, int code) {
   byte = static_cast<uint8_t>((byte & ~mask) | code << bit % 8);
 }
 
+void Corpus::set_value(int64_t token, int64_t dimension, uint16_t half) {
+  std::memcpy(&codes[(token * options.dim + dimension) * 2], &half, sizeof half);
+}
+
+double Corpus::norm(int64_t token) const {
+  const double stored = options.nbits == 16 ? 1.0 : half_to_float(norms[token]);
+  return stored * options.norm_scale;
+}
+
 double Corpus::decoded(int64_t token, int64_t dimension) const {
+  if (options.nbits == 16) {
+    uint16_t half;
+    std::memcpy(&half, &codes[(token * options.dim + dimension) * 2], sizeof half);
+    return half_to_float(half);
+  }
   const int64_t bit = dimension * options.nbits;
   const int code = codes[token * codec().code_bytes() + bit / 8] >> bit % 8 & ((1 << options.nbits) - 1);
   const int64_t id = options.wide_ids ? ids_32[token] : ids_16[token];
@@ -147,8 +171,7 @@ double reference_score(const Corpus& corpus, const Queries& queries, int64_t que
   std::vector<double> best(queries.offsets[query + 1] - queries.offsets[query], -INFINITY);
   std::vector<double> vector(dim);
   for (int64_t t = begin; t < end; ++t) {
-    const double norm = static_cast<double>(half_to_float(corpus.norms[t])) * corpus.options.norm_scale;
-    for (int64_t d = 0; d < dim; ++d) vector[d] = norm * corpus.decoded(t, d);
+    for (int64_t d = 0; d < dim; ++d) vector[d] = corpus.norm(t) * corpus.decoded(t, d);
     for (size_t q = 0; q < best.size(); ++q) {
       const float* query_vector = &queries.vectors[(queries.offsets[query] + q) * dim];
       best[q] = std::max(best[q], std::inner_product(vector.begin(), vector.end(), query_vector, 0.0));

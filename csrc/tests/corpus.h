@@ -13,7 +13,7 @@ std::vector<float> gaussian_levels(int nbits);
 
 struct CorpusOptions {
   int64_t dim = 128;
-  int nbits = 2;
+  int nbits = 2;  // 16: raw
   int64_t centroid_count = 64;
   std::vector<int64_t> document_lengths;
   std::vector<float> levels = {};  // gaussian_levels(nbits) where empty
@@ -31,7 +31,9 @@ struct Corpus {
   CodecView codec() const;
   SegmentView segment() const;
   double decoded(int64_t token, int64_t dimension) const;  // before the norm
+  double norm(int64_t token) const;
   void set_code(int64_t token, int64_t dimension, int code);
+  void set_value(int64_t token, int64_t dimension, uint16_t half);  // of a raw token
 
   CorpusOptions options;
   std::vector<float> centroids, levels;
@@ -40,6 +42,10 @@ struct Corpus {
   std::vector<uint16_t> ids_16, sigmas, norms;
   std::vector<uint32_t> ids_32;
   std::vector<uint32_t> all_documents;
+
+ private:
+  void add_token(int64_t token, std::mt19937_64& random);
+  void add_raw_token(int64_t token, std::mt19937_64& random);
 };
 
 struct Queries {

@@ -37,6 +37,9 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 constexpr double kBatchError = 2e-4;  // a query token; fp16 vectors of length 1
+constexpr double kByteError = 6e-4;   // of 8 bits, whose levels are integers in a batch too
+constexpr double kRawError = 5e-5;    // the query alone is rounded, to fp16
+constexpr int kWidths[] = {2, 8, 16};  // that differ in more than how codes are looked up
 
 // Every score of `documents` for every query, as a scan gives them. `most` is allowed where it is less than what is proven:
 // a batch is far nearer than its bound, which a single piece shares.
@@ -88,53 +91,80 @@ void test_every_dimension_is_scored() {
 }
 
 void test_every_width_of_codes_is_scored() {
-  for (const int nbits : {1, 4}) {
+  for (const int nbits : {1, 4, 8, 16}) {
     for (const int64_t dim : {5, 32, 64, 96, 100, 128, 160, 300}) {
       CorpusOptions options;
       options.dim = dim;
       options.nbits = nbits;
-      options.document_lengths = {5, 0, 20, 33};
-      check_scan("width of codes", options, {4, 32});
-      check_scan("width of codes in a batch", options, {4, 1, 1, 40}, 1.0f, dim > 32 && dim <= 128 ? kBatchError : INFINITY);
+      options.document_lengths = {5, 0, 33};
+      const bool is_ordinary = dim > 32 && dim <= 128;  // fewer dimensions err by more each
+      const double most = nbits == 8 ? 2.0 * kByteError : nbits == 16 ? kRawError : INFINITY;
+      const double batch = nbits == 8 ? kByteError : nbits == 16 ? kRawError : kBatchError;
+      check_scan("width of codes", options, {4, 32}, 1.0f, is_ordinary ? most : INFINITY);
+      check_scan("width of codes in a batch", options, {4, 1, 1, 40}, 1.0f, is_ordinary ? batch : INFINITY);
     }
   }
 }
 
+void test_the_most_dimensions_are_scored() {
+  for (const int nbits : {4, 8, 16}) {
+    CorpusOptions options;
+    options.dim = 1024;
+    options.nbits = nbits;
+    options.document_lengths = {1, 0, 18};
+    check_scan("1024 dimensions", options, {3, 33});
+  }
+}
+
 void test_queries_of_any_length_are_scored() {
-  CorpusOptions options;
-  options.dim = 64;
-  options.document_lengths = {3, 0, 40, 16};
-  check_scan("lengths of queries", options, {1, 0, 7, 31, 32, 33, 64, 100});
-  check_scan("a long query", options, {1024});
-  check_scan("no token at all", options, {0});
+  for (const int nbits : kWidths) {
+    CorpusOptions options;
+    options.dim = 64;
+    options.nbits = nbits;
+    options.document_lengths = {3, 0, 40, 16};
+    check_scan("lengths of queries", options, {1, 0, 7, 31, 32, 33, 64, 100});
+    check_scan("a long query", options, {1024});
+    check_scan("no token at all", options, {0});
+  }
 }
 
 void test_ragged_documents_are_scored() {
-  CorpusOptions options;
-  options.document_lengths = kLengths;
-  check_scan("ragged", options, {32});
-  options.wide_ids = true;
-  options.centroid_count = 1000;
-  check_scan("wide ids", options, {32, 5});
-  options.document_lengths = {0, 0, 0};
-  check_scan("only empty documents", options, {32});
-  options.document_lengths = {2000};
-  check_scan("one long document", options, {8});
+  for (const int nbits : kWidths) {
+    CorpusOptions options;
+    options.nbits = nbits;
+    options.document_lengths = kLengths;
+    check_scan("ragged", options, {32});
+    options.wide_ids = true;
+    options.centroid_count = 1000;
+    if (nbits != 16) check_scan("wide ids", options, {32, 5});
+    options.document_lengths = {0, 0, 0};
+    check_scan("only empty documents", options, {32});
+    options.document_lengths = {nbits == 2 ? 2000 : 500};
+    check_scan("one long document", options, {8});
+    options.dim = 200;
+    options.document_lengths = {0, 0, 17, 0, 40, 0};
+    check_scan("ragged and wide", options, {32});
+  }
 }
 
 // Four pieces or more over one range are scored by the batch kernel, eight at a time.
 void test_batches_are_scored() {
-  CorpusOptions options;
-  options.document_lengths = kLengths;
-  check_scan("a batch", options, {32, 5, 0, 31, 32}, 1.0f, kBatchError);
-  check_scan("more than a block's warps", options, {40, 300, 7}, 1.0f, kBatchError);
-  for (const int64_t dim : {1, 32, 40, 64, 96, 100}) {
-    options.dim = dim;
-    options.document_lengths = {5, 0, 20, 33, 0};
-    check_scan("a batch of other dimensions", options, {3, 3, 32, 1, 2, 70});
+  for (const int nbits : kWidths) {
+    CorpusOptions options;
+    options.nbits = nbits;
+    options.document_lengths = kLengths;
+    const double most = nbits == 8 ? kByteError : nbits == 16 ? kRawError : kBatchError;
+    check_scan("a batch", options, {32, 5, 0, 31, 32}, 1.0f, most);
+    if (nbits == 2) check_scan("more than a block's warps", options, {40, 300, 7}, 1.0f, most);
+    for (const int64_t dim : {1, 32, 40, 64, 96, 100}) {
+      if (nbits != 2 && dim != 1 && dim != 40) continue;  // test_every_width_of_codes_is_scored has these
+      options.dim = dim;
+      options.document_lengths = {5, 0, 20, 33, 0};
+      check_scan("a batch of other dimensions", options, {3, 3, 32, 1, 2, 70});
+    }
+    options.document_lengths = {0, 0};
+    check_scan("a batch over empty documents", options, {3, 3, 3, 3});
   }
-  options.document_lengths = {0, 0};
-  check_scan("a batch over empty documents", options, {3, 3, 3, 3});
 }
 
 void test_any_codec_is_scored() {
@@ -151,15 +181,59 @@ void test_any_codec_is_scored() {
   options.centroid_count = 17;
   options.norm = 40.0f;
   options.norm_scale = 32.0f;
-  check_scan("norms", options, {32}, 3.0f);
+  for (const int nbits : kWidths) {
+    options.nbits = nbits;
+    check_scan("norms", options, {32}, 3.0f);
+    check_scan("norms in a batch", options, {32, 3, 3, 3}, 3.0f);
+  }
   options.norm_scale = 1.0f;
   options.sigma = 3.0f;
-  check_scan("residuals longer than centroids", options, {32}, 1e-3f);
+  for (const int nbits : {2, 8}) {
+    options.nbits = nbits;
+    check_scan("residuals longer than centroids", options, {32}, 1e-3f);
+  }
 }
 
-void test_lists_and_ranges_are_scored_in_their_order() {
+// Levels that share an integer are told apart in exact scores, however many they are.
+void test_any_levels_of_8_bits_are_scored() {
+  std::vector<float> even(256), near(256), few(256), high(256);
+  for (int i = 0; i < 256; ++i) {
+    even[i] = static_cast<float>(std::min(i, 254) - 127) / 32.0f;
+    near[i] = i == 9 ? 40.0f : static_cast<float>(i) * 1e-3f;  // all but one share an integer or two
+    few[i] = i % 3 == 0 ? -1.0f : static_cast<float>(i % 5);   // in no order, and most of them equal
+    high[i] = 300.0f + static_cast<float>(i);
+  }
+  const struct {
+    const char* name;
+    std::vector<float> levels;
+    int rank_bits;
+    float sigma;
+  } tables[] = {{"Gaussian levels", gaussian_levels(8), 2, 0.04f},
+                {"even levels", even, 0, 0.04f},
+                {"levels beside one another", near, 8, 0.5f},
+                {"equal levels", few, 0, 0.04f},
+                {"levels far from zero", high, 4, 1e-4f},
+                {"levels of zero", std::vector<float>(256), 0, 0.04f}};
+  for (const auto& [name, levels, rank_bits, sigma] : tables) {
+    CorpusOptions options;
+    options.nbits = 8;
+    options.levels = levels;
+    options.sigma = sigma;
+    options.document_lengths = {30, 0, 2};
+    Corpus corpus(options);
+    const int found = cuda::LevelBytes(corpus.codec()).rank_bits;
+    JCB_CHECK(found == rank_bits, "%s: %d bits tell them apart", name, found);
+    check_scan(name, options, {32});
+    check_scan(name, options, {32, 2, 2, 2});
+    options.dim = 40;
+    check_scan(name, options, {5});
+  }
+}
+
+void check_lists_and_ranges(int nbits, int64_t dim) {
   CorpusOptions options;
-  options.dim = 96;
+  options.dim = dim;
+  options.nbits = nbits;
   options.document_lengths = kLengths;
   const Corpus corpus(options);
   const Queries queries(corpus, {32, 0, 40, 3}, 3);
@@ -200,28 +274,37 @@ void test_lists_and_ranges_are_scored_in_their_order() {
   }
 }
 
-void test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu() {
+void test_lists_and_ranges_are_scored_in_their_order() {
+  check_lists_and_ranges(2, 96);
+  check_lists_and_ranges(8, 96);
+  check_lists_and_ranges(8, 130);
+  check_lists_and_ranges(16, 96);
+  check_lists_and_ranges(16, 130);
+}
+
+void check_repeats(int nbits, const std::vector<int64_t>& lengths, const std::vector<int>& sizes) {
   CorpusOptions options;
-  options.document_lengths = kLengths;
+  options.nbits = nbits;
+  options.document_lengths = lengths;
   const Corpus corpus(options);
   const Queries queries(corpus, {32, 50}, 5), batch(corpus, {32, 50, 9, 9}, 6);
-  const int64_t start = 0, end = static_cast<int64_t>(kLengths.size());
+  const int64_t start = 0, end = static_cast<int64_t>(lengths.size());
   Candidates all;
   all.starts = &start;
   all.ends = &end;
   all.range_count = 1;
   std::vector<float> first[2], first_batch;
-  for (const int multiprocessors : {1, 2, 7}) {
+  for (const int multiprocessors : sizes) {
     cuda::emulation::settings.multiprocessors = multiprocessors;
     for (int repeat = 0; repeat < 2; ++repeat) {  // each launch has a seed of its own
       const cuda::DeviceStore store(store_of(corpus));
       const cuda::DeviceQueries call = prepared(store, queries);
       for (const bool exact : {false, true}) {
-        const std::vector<float> scores = scored(call, all, 2 * kLengths.size(), exact);
+        const std::vector<float> scores = scored(call, all, 2 * lengths.size(), exact);
         if (first[exact].empty()) first[exact] = scores;
         JCB_CHECK(same_bits(scores, first[exact]), "%d multiprocessors, repeat %d, exact %d", multiprocessors, repeat, exact);
       }
-      const std::vector<float> scores = scored(prepared(store, batch), all, 4 * kLengths.size(), false);
+      const std::vector<float> scores = scored(prepared(store, batch), all, 4 * lengths.size(), false);
       if (first_batch.empty()) first_batch = scores;
       JCB_CHECK(same_bits(scores, first_batch), "a batch, %d multiprocessors, repeat %d", multiprocessors, repeat);
     }
@@ -229,9 +312,15 @@ void test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu()
   cuda::emulation::settings.multiprocessors = 2;
 }
 
-void test_several_segments_are_one_store() {
+void test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu() {
+  check_repeats(2, kLengths, {1, 2, 7});
+  for (const int nbits : {8, 16}) check_repeats(nbits, {0, 1, 17, 0, 130, 33, 0}, {1, 3});
+}
+
+void check_segments(int nbits) {
   CorpusOptions options;
   options.dim = 32;
+  options.nbits = nbits;
   options.document_lengths = {4, 0, 18};
   const Corpus corpus(options);
   StoreView twice = store_of(corpus);
@@ -246,12 +335,22 @@ void test_several_segments_are_one_store() {
   all.ends = &end;
   all.range_count = 1;
   const std::vector<float> scores = scored(call, all, 6, true);
-  for (int i = 0; i < 3; ++i) JCB_CHECK(scores[i] == scores[i + 3] , "document %d: %g and %g", i, scores[i], scores[i + 3]);
+  for (int i = 0; i < 3; ++i) {
+    const double expected = reference_score(corpus, queries, 0, i);
+    JCB_CHECK(scores[i] == scores[i + 3], "document %d: %g and %g", i, scores[i], scores[i + 3]);
+    const bool is_right = std::isinf(expected) ? scores[i] == -INFINITY : std::fabs(scores[i] - expected) < 1e-3;
+    JCB_CHECK(is_right, "document %d: %g, expected %g", i, scores[i], expected);
+  }
 }
 
-void test_hostile_input_is_refused() {
+void test_several_segments_are_one_store() {
+  for (const int nbits : kWidths) check_segments(nbits);
+}
+
+void check_hostile_input(int nbits) {
   CorpusOptions options;
   options.dim = 32;
+  options.nbits = nbits;
   options.document_lengths = {4, 2};
   Corpus corpus(options);
   const Queries queries(corpus, {3}, 2);
@@ -274,27 +373,78 @@ void test_hostile_input_is_refused() {
     with.vectors[40] = bad;
     JCB_CHECK(throws<std::invalid_argument>([&] { prepared(store, with); }), "a query of %g", bad);
   }
-  corpus.ids_16[3] = static_cast<uint16_t>(options.centroid_count);
-  JCB_CHECK(throws<CorruptIndex>(made), "a centroid that is not there");
-  corpus.ids_16[3] = 0;
+  if (nbits != 16) {
+    corpus.ids_16[3] = static_cast<uint16_t>(options.centroid_count);
+    JCB_CHECK(throws<CorruptIndex>(made), "a centroid that is not there");
+    corpus.ids_16[3] = 0;
+    for (const float bad : {NAN, INFINITY, -INFINITY}) {
+      const float before = corpus.levels[1];
+      corpus.levels[1] = bad;
+      JCB_CHECK(throws<CorruptIndex>(made), "a level of %g", bad);
+      corpus.levels[1] = before;
+    }
+  }
   for (const int64_t bad : {int64_t{-1}, int64_t{7}, INT64_MAX, INT64_MIN}) {
     corpus.doc_offsets[1] = bad;
     JCB_CHECK(throws<CorruptIndex>(made), "an offset of %ld", static_cast<long>(bad));
   }
   corpus.doc_offsets[1] = 4;
-  cuda::emulation::settings.memory = 1000;
+  cuda::emulation::settings.memory = 300;
   JCB_CHECK(throws<cuda::DeviceError>(made), "too little memory");
   cuda::emulation::settings.memory = size_t{1} << 34;
-  CodecView eight = corpus.codec();
-  eight.nbits = 8;
-  StoreView wide = store_of(corpus);
-  wide.codec = eight;
-  JCB_CHECK(throws<std::invalid_argument>([&] { cuda::DeviceStore other(wide); }), "a codec without tiles");
 }
 
-void test_scalars_are_cut_down_to_the_largest_of_their_segment() {
+void test_hostile_input_is_refused() {
+  for (const int nbits : kWidths) check_hostile_input(nbits);
+}
+
+void test_more_dimensions_than_shared_memory_has_room_for_are_refused() {
+  for (const int nbits : {4, 8, 16}) {
+    CorpusOptions options;
+    options.dim = 4096;
+    options.nbits = nbits;
+    options.centroid_count = 1;
+    options.document_lengths = {1};
+    const Corpus corpus(options);
+    JCB_CHECK(throws<std::invalid_argument>([&] { cuda::DeviceStore store(store_of(corpus)); }), "%d bits", nbits);
+  }
+}
+
+// What such a document scores is anybody's guess; others are what they were, and so is the bound.
+void test_raw_values_that_are_no_numbers_stay_with_their_document() {
+  for (const int64_t dim : {32, 160}) {
+    CorpusOptions options;
+    options.dim = dim;
+    options.nbits = 16;
+    options.document_lengths = {3, 18, 2};
+    Corpus corpus(options);
+    const Queries queries(corpus, {5, 2, 2, 2}, 4);
+    const auto scores_of = [&](bool exact) {
+      const cuda::DeviceStore store(store_of(corpus));
+      const int64_t start = 0, end = 3;
+      Candidates all;
+      all.starts = &start;
+      all.ends = &end;
+      all.range_count = 1;
+      std::vector<float> scores = scored(prepared(store, queries), all, 12, exact);
+      scores.push_back(static_cast<float>(prepared(store, queries).error_bound(0)));
+      for (size_t i = 1; i < 12; i += 3) scores[i] = 0.0f;
+      return scores;
+    };
+    const std::vector<float> before[2] = {scores_of(false), scores_of(true)};
+    corpus.set_value(9, 3, 0x7e00);   // NaN
+    corpus.set_value(9, 4, 0x7c00);   // infinity
+    corpus.set_value(12, 5, 0xfc00);  // and the negative one
+    for (const bool exact : {false, true}) {
+      JCB_CHECK(same_bits(scores_of(exact), before[exact]), "dim %ld, exact %d", static_cast<long>(dim), exact);
+    }
+  }
+}
+
+void check_scalars_are_cut_down(int nbits) {
   CorpusOptions options;
   options.dim = 32;
+  options.nbits = nbits;
   options.document_lengths = {16};
   Corpus corpus(options);
   const Queries queries(corpus, {5}, 4);
@@ -315,19 +465,28 @@ void test_scalars_are_cut_down_to_the_largest_of_their_segment() {
   JCB_CHECK(same_bits(score(), before), "a norm beyond the largest changed a score");
 }
 
+void test_scalars_are_cut_down_to_the_largest_of_their_segment() {
+  check_scalars_are_cut_down(2);
+  check_scalars_are_cut_down(8);
+}
+
 }  // namespace
 
 int run_all() {
   test_every_dimension_is_scored();
   test_every_width_of_codes_is_scored();
+  test_the_most_dimensions_are_scored();
   test_queries_of_any_length_are_scored();
   test_ragged_documents_are_scored();
   test_batches_are_scored();
   test_any_codec_is_scored();
+  test_any_levels_of_8_bits_are_scored();
   test_lists_and_ranges_are_scored_in_their_order();
   test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu();
   test_several_segments_are_one_store();
   test_hostile_input_is_refused();
+  test_more_dimensions_than_shared_memory_has_room_for_are_refused();
+  test_raw_values_that_are_no_numbers_stay_with_their_document();
   test_scalars_are_cut_down_to_the_largest_of_their_segment();
   return report("test_cuda_maxsim");
 }

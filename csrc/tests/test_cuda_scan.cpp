@@ -172,7 +172,7 @@ void check_search(const Case& given, const Corpus& corpus, const cuda::DeviceSto
 }
 
 void test_the_best_are_found_with_their_exact_scores() {
-  for (const int nbits : {1, 2, 4}) {
+  for (const int nbits : {1, 2, 4, 8, 16}) {
     CorpusOptions options;
     options.dim = nbits == 4 ? 96 : 128;
     options.nbits = nbits;

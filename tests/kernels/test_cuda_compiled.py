@@ -20,19 +20,31 @@ REGISTERS = {
     "collect_reaching": 32,
     "count_digits": 32,
     "maxsim_batch<1, 1>": 89,
-    "maxsim_batch<1, 2>": 105,
+    "maxsim_batch<1, 2>": 107,
     "maxsim_batch<1, 3>": 120,
-    "maxsim_batch<1, 4>": 126,
+    "maxsim_batch<1, 4>": 123,
     "maxsim_batch<2, 1>": 89,
-    "maxsim_batch<2, 2>": 105,
-    "maxsim_batch<2, 3>": 120,
-    "maxsim_batch<2, 4>": 124,
+    "maxsim_batch<2, 2>": 107,
+    "maxsim_batch<2, 3>": 118,
+    "maxsim_batch<2, 4>": 125,
     "maxsim_batch<4, 1>": 95,
     "maxsim_batch<4, 2>": 114,
     "maxsim_batch<4, 3>": 124,
-    "maxsim_batch<4, 4>": 126,
-    "maxsim_exact": 118,
-    "maxsim_exact_lists": 112,
+    "maxsim_batch<4, 4>": 123,
+    "maxsim_batch<8, 1>": 87,
+    "maxsim_batch<8, 2>": 107,
+    "maxsim_batch<8, 3>": 119,
+    "maxsim_batch<8, 4>": 124,
+    "maxsim_batch<16, 1>": 86,
+    "maxsim_batch<16, 2>": 100,
+    "maxsim_batch<16, 3>": 116,
+    "maxsim_batch<16, 4>": 126,
+    "maxsim_exact<4>": 109,
+    "maxsim_exact<8>": 128,
+    "maxsim_exact<16>": 90,
+    "maxsim_exact_lists<4>": 112,
+    "maxsim_exact_lists<8>": 128,
+    "maxsim_exact_lists<16>": 96,
     "maxsim_fast<1, 0>": 87,
     "maxsim_fast<1, 1>": 70,
     "maxsim_fast<1, 2>": 78,
@@ -48,6 +60,16 @@ REGISTERS = {
     "maxsim_fast<4, 2>": 90,
     "maxsim_fast<4, 3>": 101,
     "maxsim_fast<4, 4>": 108,
+    "maxsim_fast<8, 0>": 88,
+    "maxsim_fast<8, 1>": 64,
+    "maxsim_fast<8, 2>": 80,
+    "maxsim_fast<8, 3>": 96,
+    "maxsim_fast<8, 4>": 108,
+    "maxsim_raw<0>": 80,
+    "maxsim_raw<1>": 72,
+    "maxsim_raw<2>": 96,
+    "maxsim_raw<3>": 114,
+    "maxsim_raw<4>": 122,
     "prepare_queries": 47,
 }
 MEASURED_BY = "release 13.0"
@@ -62,7 +84,7 @@ def skip_without_nvcc() -> str:
 
 @cache
 def resources(architecture: str) -> dict[str, Resources]:
-    """Of every kernel, by a name such as maxsim_fast<2, 4>: bits, blocks of dimensions."""
+    """Of every kernel, by a name such as maxsim_fast<2, 4>: bits, blocks of dimensions (0: any number)."""
     found: dict[str, Resources] = {}
     output = ROOT / "build" / "cuda-compiled"
     output.mkdir(parents=True, exist_ok=True)
@@ -72,9 +94,10 @@ def resources(architecture: str) -> dict[str, Resources]:
 
 
 def readable(mangled: str) -> str:
-    match = re.match(r"_ZN3jcb4cuda\d+([a-z_]+?)(?:ILi(\d+)ELi(\d+)E)?E", mangled)
+    match = re.match(r"_ZN3jcb4cuda\d+([a-z_]+?)(?:I((?:Li\d+E)+)E)?E", mangled)
     assert match, mangled
-    return f"{match[1]}<{match[2]}, {match[3]}>" if match[2] else match[1]
+    numbers = ", ".join(re.findall(r"Li(\d+)E", match[2] or ""))
+    return f"{match[1]}<{numbers}>" if numbers else match[1]
 
 
 def test_every_kernel_is_known_here() -> None:

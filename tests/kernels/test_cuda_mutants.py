@@ -48,8 +48,8 @@ MUTANTS = {
     "empty documents at the end are nobody's": (KERNELS + "work.h", "before == warps ? last", "before > warps ? last"),
     "a block overtakes itself": (
         KERNELS + "maxsim_batch.h",
-        "      scores.take(sums);\n    }\n    block_barrier();",
-        "      scores.take(sums);\n    }",
+        "    arrive();\n    block_barrier();\n  }",
+        "    arrive();\n  }",
     ),
     "a tile is overwritten while it is decoded": (
         KERNELS + "maxsim_batch.h",
@@ -78,6 +78,55 @@ MUTANTS = {
         "? 1.0f / unit",
     ),
     "pieces are added over each other": (KERNELS + "add_pieces.h", "static_cast<uint64_t>(piece) * sum.count", "piece"),
+    "a byte is another token's": (
+        "csrc/cuda/tile_layout.h",
+        "4 * block + 2 * half + row",
+        "4 * block + half + 2 * row",
+    ),
+    "raw values are another token's": ("csrc/cuda/tile_layout.h", "2 * (j / 2) + row", "j / 2 + 2 * row"),
+    "half of a raw vector is multiplied": (
+        "csrc/cuda/tile_layout.h",
+        "bits == kRawBits ? 2 * blocks : blocks",
+        "blocks",
+    ),
+    "integers have no sign": (
+        KERNELS + "maxsim_batch.h",
+        "words[2 * half + row] ^ 0x80808080",
+        "words[2 * half + row]",
+    ),
+    "integers have no unit": (KERNELS + "maxsim_batch.h", "high_of(scalars) * unit;", "high_of(scalars);"),
+    "a raw tile is used before it has arrived": (
+        KERNELS + "maxsim_batch.h",
+        "if constexpr (kBits == kRawBits) wait_for_copies<0>();",
+        "if constexpr (kBits == kRawBits) close_copies();",
+    ),
+    "levels of one integer are one": (
+        KERNELS + "maxsim_exact.h",
+        "level << given.rank_bits | rank_of(given, ranks, lane / 4 + 8 * row, dimension)",
+        "level << given.rank_bits",
+    ),
+    "ranks are of another tile": (KERNELS + "maxsim_exact.h", "given.ranks + number *", "given.ranks + i *"),
+    "all levels of an integer have one rank": (
+        "csrc/cuda/tiles.cu",
+        "level_bytes.ranks[code], ranks.data()",
+        "0, ranks.data()",
+    ),
+    "a raw document keeps the maxima of the one before": (KERNELS + "maxsim_raw.h", "    maxima.clear();\n", ""),
+    "a raw document without tokens has a score": (
+        KERNELS + "maxsim_raw.h",
+        "tiles == 0 ? kMinusInfinity : score",
+        "score",
+    ),
+    "a wide document is its first tile": (
+        KERNELS + "maxsim_fast.h",
+        "    const char* const tile = source;\n    source += shape.bytes();\n",
+        "    const char* const tile = source;\n",
+    ),
+    "a lane reads another's operand": (
+        "csrc/cuda/tile_layout.h",
+        "return (step * kWarpLanes + lane) * 16;",
+        "return (step * kWarpLanes + (lane ^ 1)) * 16;",
+    ),
     "padding takes the next document's tokens": (
         "csrc/cuda/tiles.cu",
         "begin + std::min(row, tokens - 1)",
@@ -115,7 +164,11 @@ SCAN_MUTANTS = {
         "    set_to_zero(work_there.data(), counted_bytes, stream);\n",
         "",
     ),
-    "only the last piece of a query counts": (KERNELS + "maxsim_exact.h", "sum += exact_score(", "sum = exact_score("),
+    "only the last piece of a query counts": (
+        KERNELS + "maxsim_exact.h",
+        "sum += exact_score<kWidth>(",
+        "sum = exact_score<kWidth>(",
+    ),
     "a piece overtakes the one before": (
         KERNELS + "maxsim_exact.h",
         "tiles_of(work, document));\n      block_barrier();",

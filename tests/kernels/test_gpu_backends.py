@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
-from jcb_engine.kernels import Backend, CodecArrays, Lists, Ranges, ScanningBackend, SegmentArrays
+from jcb_engine.kernels import RAW_BITS, Backend, CodecArrays, Lists, Ranges, ScanningBackend, SegmentArrays
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.kernels.cpu_backends import queries_of, whole
-from tests.kernels.gpu_backends import GPU_BACKENDS, gpu_backend, triton_interpreted
+from tests.kernels.gpu_backends import GPU_BACKENDS, cuda_emulated, gpu_backend, triton_interpreted
 from tests.kernels.stores import random_store
 
 REFERENCE = ReferenceBackend()
@@ -61,15 +61,50 @@ def test_the_bound_of_fast_scores_is_a_small_part_of_a_score(backend: Backend) -
     assert 0 < backend.score_error_bound(backend.prepare(codec, segments), queries, offsets)[0] < 0.03 * 32
 
 
-@pytest.mark.parametrize("nbits", [1, 4, 8])
-@pytest.mark.parametrize("dim", [16, 100])
+@pytest.mark.parametrize("nbits", [1, 4, 8, RAW_BITS])
+@pytest.mark.parametrize("dim", [16, 100, 160])
 def test_other_widths_of_codes_are_scored(backend: Backend, nbits: int, dim: int) -> None:
     codec, segments, _, _ = random_store(dim=dim, nbits=nbits, segment_documents=(5,), seed=nbits)
-    if nbits == 8 and backend.name.startswith("cuda"):
-        with pytest.raises(InputError, match="the CUDA kernels read codes of 1, 2 or 4 bits; this codec has 8"):
+    if nbits == RAW_BITS and backend.name.startswith("triton"):
+        with pytest.raises(InputError, match="the Triton kernels read codes of 1, 2, 4 or 8 bits; this codec has 16"):
             backend.prepare(codec, segments)
-    else:
-        check(backend, codec, segments, *queries_of((4, 33), dim))
+        return
+    check(backend, codec, segments, *queries_of((4, 33), dim))
+    check(backend, codec, segments, *queries_of((4, 3, 0, 5), dim))
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("nbits", [8, RAW_BITS])
+def test_wide_codes_are_scored_as_others_are(nbits: int) -> None:
+    backend = cuda_emulated()
+    codec, segments, _, _ = random_store(dim=32, nbits=nbits, segment_documents=(5, 0, 3), longest=60, norm_scale=64.0)
+    queries, offsets = queries_of((1, 0, 31, 32, 70), 32)
+    check(backend, codec, segments, queries, offsets)
+    for size in (1000, 1e-6, 1e20, 0):
+        check(backend, codec, segments, queries[:36] * np.float32(size), np.array([0, 6, 36]))
+    lists = Lists(np.array([7, 7, 0, 3, 6], np.uint32), np.array([0, 3, 3, 3, 3, 5], np.int64))
+    check(backend, codec, segments, queries, offsets, lists)
+    check(backend, codec, segments, queries, offsets, Ranges(np.array([6, 0], np.int64), np.array([8, 2], np.int64)))
+    check(backend, codec, random_store(dim=32, nbits=nbits, segment_documents=(0,))[1], queries, offsets)
+
+
+@pytest.mark.emulated
+def test_fast_scores_of_raw_vectors_are_nearly_exact() -> None:
+    codec, segments, _, _ = random_store(dim=128, nbits=RAW_BITS, segment_documents=(2,))
+    queries, offsets = queries_of((32,), 128)
+    backend = cuda_emulated()
+    assert 0 < backend.score_error_bound(backend.prepare(codec, segments), queries, offsets)[0] < 0.001 * 32
+
+
+@pytest.mark.emulated
+def test_a_raw_codec_has_no_maxsim_of_centroids() -> None:
+    codec, segments, _, _ = random_store(dim=16, nbits=RAW_BITS, segment_documents=(2,))
+    queries, offsets = queries_of((3,), 16)
+    store = cuda_emulated().prepare(codec, segments)
+    table = cuda_emulated().centroid_scores(store, queries)
+    assert table.to_array().shape == (16, 3)
+    with pytest.raises(InputError, match="a raw codec does not store"):
+        cuda_emulated().maxsim_centroids(store, table, offsets, whole(2))
 
 
 def test_queries_of_any_length_are_scored(backend: Backend) -> None:
@@ -124,9 +159,27 @@ def test_damaged_and_wrong_input_is_refused(backend: Backend) -> None:
     doc_offsets[2] = -5
     with pytest.raises(CorruptIndexError, match="document"):
         backend.prepare(codec, [replace(segments[0], doc_offsets=doc_offsets)])
-    raw = random_store(dim=32, nbits=16, segment_documents=(2,))
-    with pytest.raises(InputError, match="this codec has 16"):
-        backend.prepare(raw[0], raw[1])
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("nbits", [8, RAW_BITS])
+def test_damaged_wide_codes_are_refused(nbits: int) -> None:
+    codec, segments, _, _ = random_store(dim=32, nbits=nbits, segment_documents=(6,))
+    backend = cuda_emulated()
+    doc_offsets = segments[0].doc_offsets.copy()
+    doc_offsets[2] = 10_000
+    with pytest.raises(CorruptIndexError, match="document"):
+        backend.prepare(codec, [replace(segments[0], doc_offsets=doc_offsets)])
+    if nbits == RAW_BITS:
+        return
+    ids = segments[0].centroid_ids.copy()
+    ids[2] = 16
+    with pytest.raises(CorruptIndexError, match="names centroid 16; there are 16"):
+        backend.prepare(codec, [replace(segments[0], centroid_ids=ids)])
+    levels = codec.levels.copy()
+    levels[17] = np.nan
+    with pytest.raises(CorruptIndexError, match="level 17 of the codec is no number"):
+        backend.prepare(replace(codec, levels=levels), segments)
 
 
 def test_scalars_beyond_the_largest_of_their_segment_are_cut_down(backend: Backend) -> None:
@@ -174,10 +227,12 @@ def test_the_lower_centroid_wins_a_tie(backend: Backend) -> None:
         assert sorted(row) == list(range(6))
 
 
-@pytest.mark.parametrize("nbits", [1, 2, 4])
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8, RAW_BITS])
 @pytest.mark.parametrize("k", [1, 4, 100])
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_best_of_all_are_found_with_their_exact_scores(backend: Backend, nbits: int, k: int, masked: bool) -> None:
+    if nbits == RAW_BITS and backend.name.startswith("triton"):
+        pytest.skip("the Triton kernels read no raw vectors")
     codec, segments, _, _ = random_store(dim=48, nbits=nbits, segment_documents=(11, 6), seed=nbits)
     store = backend.prepare(codec, segments)
     queries, offsets = queries_of((5, 0, 40), 48)

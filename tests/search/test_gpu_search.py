@@ -147,7 +147,30 @@ def test_a_hit_is_explained(both: tuple[Searcher, Searcher]) -> None:
     assert gpu.explain(query_vectors(), hit.id).score == pytest.approx(hit.score, rel=1e-4)
 
 
-def test_an_index_of_raw_vectors_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("nbits", [8, 16])
+def test_an_index_of_many_bits_is_searched(tmp_path: Path, name: str, nbits: int) -> None:
+    if nbits == 16 and name == "triton":
+        pytest.skip("the next test")
+    values, offsets = random_embeddings(DOCUMENTS, DIM, seed=4)
+    with IndexWriter.create(tmp_path / "index", dim=DIM, nbits=nbits, centroids=32) as writer:
+        writer.add_vectors([f"d{number:02}" for number in range(DOCUMENTS)], values, offsets)
+    with (
+        Searcher.open(tmp_path / "index") as cpu,
+        Searcher.open(tmp_path / "index", backend=name, device="cuda") as gpu,
+    ):
+        query = query_vectors(8)
+        for given in ({"exact": True}, {"probes": 32, "candidates": 35}):
+            check_same(gpu.search(query, k=5, **given), cpu.search(query, k=5, **given))
+        batch = [query_vectors(tokens, tokens) for tokens in (3, 8, 40, 2)]
+        for found, own in zip(gpu.search_batch(batch, k=4, exact=True), batch, strict=True):
+            check_same(found, cpu.search(own, k=4, exact=True))
+        hit = gpu.search(query, k=1)[0]
+        assert gpu.explain(query, hit.id).score == pytest.approx(hit.score, rel=1e-4)
+
+
+def test_an_index_of_raw_vectors_is_refused_by_triton(tmp_path: Path, name: str) -> None:
+    if name == "cuda":
+        pytest.skip("the CUDA kernels read them")
     values, offsets = random_embeddings(5, DIM, seed=1)
     with IndexWriter.create(tmp_path / "raw", dim=DIM, nbits=16) as writer:
         writer.add_vectors([str(number) for number in range(5)], values, offsets)

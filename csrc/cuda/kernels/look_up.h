@@ -11,6 +11,11 @@ struct ByteTable {
   JCB_DEVICE explicit ByteTable(const uint32_t* from) : words{from[0], from[1], from[2], from[3]} {}
 };
 
+// Two bytes of a word, 128 taken off each, as a pair: 0x64 above a byte is the fp16 number 1024 + byte.
+JCB_DEVICE uint32_t halves_of_bytes(uint32_t word, uint32_t selector) {
+  return pair_add(permute_bytes(word, 0x64646464, selector), 0xe480e480);  // -1152 twice
+}
+
 // The bytes of the eight codes of a word that are `shift` up, first of token g (4), then of token g + 8.
 template <int kBits>
 JCB_DEVICE void look_up_word(uint32_t word, int shift, const ByteTable& table, uint32_t (&bytes)[2]) {

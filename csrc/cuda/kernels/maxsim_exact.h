@@ -14,11 +14,13 @@ constexpr int kDecodedStride = kTileTokens + 4;  // floats from one dimension to
 constexpr size_t kExactSharedBytes =
     kExactWarps * (kBlockDimensions * kDecodedStride + kColumns) * sizeof(float);
 
-// centroids: [K, dim]. levels: [2^bits].
+// centroids: [K, dim]. levels: [2^bits]; of 8 bits LevelBytes::by_rank, and ranks: [tiles], the codes that choose there
+// among the levels of an integer. Raw vectors need none of these.
 struct Decoding {
   const float* centroids;
   const float* levels;
-  int dim, bits, blocks;
+  const char* ranks;
+  int dim, bits, rank_bits, blocks;
   float norm_scale;
 };
 
@@ -36,31 +38,80 @@ JCB_DEVICE uint32_t piece_of_output(const Queries& queries, uint64_t output) {
   return first;
 }
 
-// This lane's 16 values of a block: two tokens, eight dimensions.
-JCB_DEVICE void decode_block(const Decoding& given, const TileShape& shape, const char* tile, const uint4& rows, int block,
-                             int lane, float* decoded) {
-  const uint32_t mask = (1u << shape.bits) - 1;
-  uint32_t words[2];  // codes of the two halves, in the lowest bits of nibbles
-  for (int half = 0; half < 2; ++half) {
-    const int place = shape.place_of(word_of_code(shape.bits, block, half), lane);
-    words[half] = *reinterpret_cast<const uint32_t*>(tile + place) >> shift_of_code(shape.bits, block, half);
+// A lane's codes of a block: eight dimensions of two tokens (rows), in the words that hold them. kWidth: bits of a
+// code, 4 for all that are looked up.
+template <int kWidth>
+struct BlockCodes {
+  uint32_t words[2];
+
+  JCB_DEVICE BlockCodes(const TileShape& shape, const char* tile, int block, int lane) {
+    for (int half = 0; half < 2; ++half) {
+      const int place = shape.place_of(word_of_code(shape.bits, block, half), lane);
+      words[half] = *reinterpret_cast<const uint32_t*>(tile + place) >> shift_of_code(shape.bits, block, half);
+    }
   }
+  JCB_DEVICE uint32_t at(int row, int i) const { return words[i / 4] >> (4 * (i % 4 + 4 * row)); }
+};
+template <int kWidth>
+  requires(kWidth >= kByteBits)
+struct BlockCodes<kWidth> {
+  uint32_t words[kWidth / 2];
+
+  JCB_DEVICE BlockCodes(const TileShape&, const char* tile, int block, int lane) {
+#pragma unroll
+    for (int step = 0; step < kWidth / 8; ++step) {
+      const int place = place_of_operand(block * (kWidth / 8) + step, lane);
+      const uint4 four = *reinterpret_cast<const uint4*>(tile + place);
+      words[4 * step] = four.x, words[4 * step + 1] = four.y;
+      words[4 * step + 2] = four.z, words[4 * step + 3] = four.w;
+    }
+  }
+  JCB_DEVICE uint32_t at(int row, int i) const {
+    constexpr int kPer = 32 / kWidth;  // codes of a word
+    return words[i / kPer * 2 + row] >> (i % kPer * kWidth);
+  }
+};
+
+// Which of the levels of its integer a code stands for.
+JCB_DEVICE uint32_t rank_of(const Decoding& given, const char* ranks, int token, int dimension) {
+  const CodePlace place = place_of_code(given.rank_bits, token, dimension);
+  const int at = TileShape(given.rank_bits, given.blocks).place_of(place.word, place.lane);
+  return *reinterpret_cast<const uint32_t*>(ranks + at) >> place.shift & ((1u << given.rank_bits) - 1);
+}
+
+// This lane's 16 values of a block. ranks: of this tile.
+template <int kWidth>
+JCB_DEVICE void decode_block(const Decoding& given, const TileShape& shape, const char* tile, const char* ranks,
+                             const uint4& rows, int block, int lane, float* decoded) {
+  const BlockCodes<kWidth> codes(shape, tile, block, lane);
+#pragma unroll
   for (int row = 0; row < 2; ++row) {
     const float* const centroid = given.centroids + static_cast<size_t>(row ? rows.z : rows.x) * given.dim;
     const float sigma = high_of(row ? rows.w : rows.y);
+#pragma unroll
     for (int i = 0; i < 8; ++i) {
       const int within = lane % 4 * 4 + i % 4 + i / 4 * 16, dimension = block * kBlockDimensions + within;
-      const uint32_t code = words[i / 4] >> (4 * (i % 4 + 4 * row)) & mask;
-      decoded[within * kDecodedStride + lane / 4 + 8 * row] =
-          dimension < given.dim ? fmaf(sigma, given.levels[code], centroid[dimension]) : 0.0f;
+      const uint32_t code = codes.at(row, i);
+      float value = 0.0f;
+      if constexpr (kWidth == kRawBits) {
+        value = low_of(code);  // zero where there is no dimension
+      } else if (dimension < given.dim) {
+        uint32_t level = code & ((1u << given.bits) - 1);
+        if (kWidth == kByteBits && given.rank_bits != 0) {
+          level = level << given.rank_bits | rank_of(given, ranks, lane / 4 + 8 * row, dimension);
+        }
+        value = fmaf(sigma, given.levels[level], centroid[dimension]);
+      }
+      decoded[within * kDecodedStride + lane / 4 + 8 * row] = value;
     }
   }
 }
 
-// The score of `tiles` tiles for one piece: the block's threads together; lane 0 of warp 0 has it. A barrier must lie between
-// two of them, since they share the block's memory.
-JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, const Decoding& given, const char* first_tile,
-                             uint32_t tiles) {
+// The score of `tiles` tiles from number `first_tile` on for one piece: the block's threads together; lane 0 of warp 0 has
+// it. A barrier must lie between two of them, since they share the block's memory.
+template <int kWidth>
+JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, const Decoding& given, const char* all_tiles,
+                             uint64_t first_tile, uint32_t tiles) {
   const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes;
   const TileShape shape(given.bits, given.blocks);
   float* const decoded = reinterpret_cast<float*>(dynamic_shared()) + warp * kBlockDimensions * kDecodedStride;
@@ -70,12 +121,15 @@ JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, cons
 
   float best = kMinusInfinity;
   for (uint32_t i = warp; i < tiles; i += kExactWarps) {
-    const char* const tile = first_tile + static_cast<size_t>(i) * shape.bytes();
+    const uint64_t number = first_tile + i;
+    const char* const tile = all_tiles + number * shape.bytes();
+    const char* const ranks = given.ranks + number * TileShape(given.rank_bits, given.blocks).code_bytes();
     const uint4* const scalars = reinterpret_cast<const uint4*>(tile + shape.code_bytes());
-    const uint4 rows = scalars[lane / 4];
+    uint4 rows{};
+    if constexpr (kWidth != kRawBits) rows = scalars[lane / 4];
     float sums[kTileTokens] = {};
     for (int block = 0; block < given.blocks; ++block) {
-      decode_block(given, shape, tile, rows, block, lane, decoded);
+      decode_block<kWidth>(given, shape, tile, ranks, rows, block, lane, decoded);
       warp_barrier();
       for (int d = 0; d < kBlockDimensions; ++d) {
         const float own = columns[(block * kBlockDimensions + d) * kColumns];
@@ -93,8 +147,12 @@ JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, cons
     }
 #pragma unroll
     for (int token = 0; token < kTileTokens; ++token) {
-      const uint4 pair = scalars[token % 8];
-      best = fmaxf(best, low_of(token < 8 ? pair.y : pair.w) * sums[token]);
+      float norm = 1.0f;
+      if constexpr (kWidth != kRawBits) {
+        const uint4 pair = scalars[token % 8];
+        norm = low_of(token < 8 ? pair.y : pair.w);
+      }
+      best = fmaxf(best, norm * sums[token]);
     }
   }
   maxima[warp * kColumns + lane] = best;
@@ -107,27 +165,28 @@ JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, cons
 }
 
 // One block an output: gridDim.x is the number of all pieces' outputs.
+template <int kWidth>
 JCB_KERNEL(kExactThreads, 4) maxsim_exact(Work work, Queries queries, Decoding given, float* partial_scores) {
   const uint32_t piece_number = piece_of_output(queries, blockIdx.x);
   const Piece piece = queries.pieces[piece_number];
   const uint32_t item = piece.first_item + static_cast<uint32_t>(blockIdx.x - piece.output);
-  const char* const first_tile = work.tiles + work.first_tiles[item] * TileShape(given.bits, given.blocks).bytes();
-  const float score = exact_score(queries, piece_number, given, first_tile, tiles_of(work, item));
+  const float score =
+      exact_score<kWidth>(queries, piece_number, given, work.tiles, work.first_tiles[item], tiles_of(work, item));
   if (threadIdx.x == 0) partial_scores[blockIdx.x] = score;
 }
 
 // The same scores of lists that the device made, whose lengths nobody else knows: blocks take a list's documents in turns.
 // work: of all documents of the store. scores: [queries][room].
+template <int kWidth>
 JCB_KERNEL(kExactThreads, 4) maxsim_exact_lists(Work work, Queries queries, Decoding given, DocumentLists lists,
                                                 uint32_t blocks_a_query, float* scores) {
   const uint32_t query = blockIdx.x / blocks_a_query, length = length_of(lists, query);
   for (uint32_t i = blockIdx.x % blocks_a_query; i < length; i += blocks_a_query) {
     const size_t place = static_cast<size_t>(query) * lists.room + i;
     const uint32_t document = lists.documents[place];
-    const char* const first_tile = work.tiles + work.first_tiles[document] * TileShape(given.bits, given.blocks).bytes();
     float sum = 0.0f;
     for (uint32_t piece = lists.first_pieces[query]; piece < lists.first_pieces[query + 1]; ++piece) {
-      sum += exact_score(queries, piece, given, first_tile, tiles_of(work, document));
+      sum += exact_score<kWidth>(queries, piece, given, work.tiles, work.first_tiles[document], tiles_of(work, document));
       block_barrier();
     }
     if (threadIdx.x == 0) scores[place] = sum;

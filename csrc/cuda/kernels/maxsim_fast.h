@@ -1,9 +1,10 @@
 // Fused decompression and MaxSim in small integers: for finding documents, which are then scored exactly.
 //
 // A warp scores whole documents of one piece's list, so there is no block barrier and no atomic, and the same input gives
-// the same bits. Levels are integers, looked up four at a time by permute_bytes straight into the operand of multiply_i8;
-// the other operand, the query, stays in registers. Centroid scores are 32 bytes a token, in steps of the query tokens.
-// What limits one query on a large GPU is memory: tiles from HBM, rows of centroid scores from the L2 cache.
+// the same bits. Levels are integers, looked up four at a time by permute_bytes straight into the operand of
+// multiply_i8: of 8 bits they lie in the tile as that operand. The other operand, the query, stays in registers.
+// Centroid scores are 32 bytes a token, in steps of the query tokens. What limits one query on a large GPU is memory:
+// tiles from HBM, rows of centroid scores from the L2 cache.
 #pragma once
 #include "cuda/kernels/look_up.h"
 #include "cuda/kernels/work.h"
@@ -20,31 +21,32 @@ constexpr uint32_t kMinusInfinityTwice = 0xfc00fc00;
 // Codes of a block of 32 dimensions as operand A: registers 0 and 2 are a token, 1 and 3 the one 8 below.
 template <int kBits, class Words>
 JCB_DEVICE void look_up_block(const Words& words, int block, const ByteTable& levels, uint32_t (&a)[4]) {
+  if constexpr (kBits == kByteBits) {
+    words.read(block, a);
+  } else {
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    uint32_t bytes[2];
-    look_up_word<kBits>(words.at(word_of_code(kBits, block, half)), shift_of_code(kBits, block, half), levels, bytes);
-    a[2 * half] = bytes[0];
-    a[2 * half + 1] = bytes[1];
+    for (int half = 0; half < 2; ++half) {
+      uint32_t bytes[2];
+      look_up_word<kBits>(words.at(word_of_code(kBits, block, half)), shift_of_code(kBits, block, half), levels, bytes);
+      a[2 * half] = bytes[0];
+      a[2 * half + 1] = bytes[1];
+    }
   }
 }
 
-// Two bytes of a word as a pair of scores without the 128: 0x64 above a byte is the fp16 number 1024 + byte.
-JCB_DEVICE uint32_t scores_of_bytes(uint32_t word, uint32_t selector) {
-  return pair_add(permute_bytes(word, 0x64646464, selector), 0xe480e480);  // -1152 twice
-}
-
-// What is known of a tile when the kernel is compiled. kBlocks: blocks of 32 dimensions; 0 for any number.
+// What is known of a tile when the kernel is compiled, here and in maxsim_raw.h. kBlocks: blocks of 32 dimensions; 0
+// for any number. A step is what one product takes: a block of bytes, half a block of raw values.
 template <int kCodeBits, int kBlocks>
 struct FastShape {
   static constexpr int kBits = kCodeBits;
-  static constexpr int kStages = 4;  // tiles of a warp's ring
+  static constexpr int kStages = kBits < kByteBits ? 4 : 3;  // tiles of a warp's ring; large ones keep memory as busy
   static constexpr bool kQueryInRegisters = true;
   static constexpr bool kByMagic = kBlocks <= kMostBlocksByMagic;
   static constexpr TileShape kTile{kBits, kBlocks};
 
   JCB_DEVICE explicit FastShape(int) {}
   JCB_DEVICE static constexpr int blocks() { return kBlocks; }
+  JCB_DEVICE static constexpr int steps() { return steps_of(kBits, kBlocks); }
   JCB_DEVICE static constexpr int bytes() { return kTile.bytes(); }
   JCB_DEVICE static constexpr int pieces() { return kTile.pieces(); }
   JCB_DEVICE static constexpr int code_bytes() { return kTile.code_bytes(); }
@@ -52,13 +54,16 @@ struct FastShape {
 template <int kCodeBits>
 struct FastShape<kCodeBits, 0> {
   static constexpr int kBits = kCodeBits;
-  static constexpr int kStages = 2;  // of 1,024 dimensions at 4 bits more would not fit 100 KB, which every GPU has
+  // Of 1,024 dimensions at 4 bits more would not fit 100 KB, which every GPU has. Wider codes need no ring: they are
+  // operands as they lie in memory.
+  static constexpr int kStages = kBits < kByteBits ? 2 : 0;
   static constexpr bool kQueryInRegisters = false;
   static constexpr bool kByMagic = false;
   const TileShape tile;
 
   JCB_DEVICE explicit FastShape(int blocks) : tile(kBits, blocks) {}
   JCB_DEVICE int blocks() const { return tile.blocks; }
+  JCB_DEVICE int steps() const { return steps_of(kBits, tile.blocks); }
   JCB_DEVICE int bytes() const { return tile.bytes(); }
   JCB_DEVICE int pieces() const { return tile.pieces(); }
   JCB_DEVICE int code_bytes() const { return tile.code_bytes(); }
@@ -103,16 +108,43 @@ struct TileRing {
   }
 };
 
+// No ring: tiles where they lie.
+template <int kBits>
+  requires(kBits >= kByteBits)
+struct TileRing<FastShape<kBits, 0>> {
+  const Work& work;
+  const FastShape<kBits, 0>& shape;
+  char* const slots;
+  const int lane;
+  uint32_t item, last, left = 0;  // the next item, and how many tiles of the one before are still to come
+  const char* source;
+
+  JCB_DEVICE void fetch() {}
+  JCB_DEVICE const char* next() {
+    while (left == 0 && item < last) {
+      left = tiles_of(work, item);
+      source = work.tiles + work.first_tiles[item] * shape.bytes();
+      ++item;
+    }
+    const char* const tile = source;
+    source += shape.bytes();
+    --left;
+    return tile;
+  }
+};
+
 // The operands of a piece: in registers, or in shared memory that the block fills.
 template <class Shape>
 struct FastQuery {
-  uint2 operands[Shape::blocks() * kColumnTiles];
+  uint2 operands[Shape::steps() * kColumnTiles];
 
   JCB_DEVICE FastQuery(const uint2* from, char*, const Shape&) {
 #pragma unroll
-    for (int i = 0; i < Shape::blocks() * kColumnTiles; ++i) operands[i] = from[i * kWarpLanes + threadIdx.x % kWarpLanes];
+    for (int i = 0; i < Shape::steps() * kColumnTiles; ++i) {
+      operands[i] = from[i * kWarpLanes + threadIdx.x % kWarpLanes];
+    }
   }
-  JCB_DEVICE const uint2& at(int block, int n) const { return operands[block * kColumnTiles + n]; }
+  JCB_DEVICE const uint2& at(int step, int n) const { return operands[step * kColumnTiles + n]; }
 };
 template <int kBits>
 struct FastQuery<FastShape<kBits, 0>> {
@@ -120,15 +152,15 @@ struct FastQuery<FastShape<kBits, 0>> {
 
   JCB_DEVICE FastQuery(const uint2* from, char* shared, const FastShape<kBits, 0>& shape)
       : own(reinterpret_cast<const uint2*>(shared) + threadIdx.x % kWarpLanes) {
-    for (int i = threadIdx.x; i < shape.blocks() * kColumnTiles * kWarpLanes; i += kFastThreads) {
+    for (int i = threadIdx.x; i < shape.steps() * kColumnTiles * kWarpLanes; i += kFastThreads) {
       reinterpret_cast<uint2*>(shared)[i] = from[i];
     }
     block_barrier();
   }
-  JCB_DEVICE const uint2& at(int block, int n) const { return own[(block * kColumnTiles + n) * kWarpLanes]; }
+  JCB_DEVICE const uint2& at(int step, int n) const { return own[(step * kColumnTiles + n) * kWarpLanes]; }
 };
 
-// A tile's codes: in registers at once, or word by word.
+// A tile's codes: in registers at once, word by word, or operand by operand.
 template <class Shape>
 struct TileWords {
   uint32_t words[Shape::kTile.words];
@@ -137,6 +169,7 @@ struct TileWords {
   JCB_DEVICE uint32_t at(int word) const { return words[word]; }
 };
 template <int kBits>
+  requires(kBits < kByteBits)
 struct TileWords<FastShape<kBits, 0>> {
   const char* tile;
   const int lane;
@@ -149,13 +182,32 @@ struct TileWords<FastShape<kBits, 0>> {
   }
 };
 
-constexpr size_t fast_query_bytes(int blocks) {
-  return static_cast<size_t>(blocks) * kColumnTiles * kWarpLanes * sizeof(uint2);
+template <int kBits, int kBlocks>
+  requires(kBits >= kByteBits)
+struct TileWords<FastShape<kBits, kBlocks>> {
+  const char* tile;
+  const int lane;
+
+  JCB_DEVICE TileWords(const char* tile, int lane, const FastShape<kBits, kBlocks>&) : tile(tile), lane(lane) {}
+  JCB_DEVICE void read(int step, uint32_t (&a)[4]) const {
+    const uint4* const from = reinterpret_cast<const uint4*>(tile + place_of_operand(step, lane));
+    uint4 four;
+    if constexpr (kBlocks == 0) {
+      four = load_once(from);
+    } else {
+      four = *from;
+    }
+    a[0] = four.x, a[1] = four.y, a[2] = four.z, a[3] = four.w;
+  }
+};
+
+constexpr size_t fast_query_bytes(const TileShape& tile) {
+  return static_cast<size_t>(steps_of(tile.bits, tile.blocks)) * kColumnTiles * kWarpLanes * sizeof(uint2);
 }
 template <class Shape>
 constexpr size_t fast_shared_bytes(const TileShape& tile) {
   return static_cast<size_t>(kFastWarps) * Shape::kStages * tile.bytes() +
-         (Shape::kQueryInRegisters ? 0 : fast_query_bytes(tile.blocks));
+         (Shape::kQueryInRegisters ? 0 : fast_query_bytes(tile));
 }
 
 template <int kBits, int kBlocks>
@@ -211,8 +263,8 @@ JCB_KERNEL(kFastThreads, 4) maxsim_fast(Work work, Queries queries, const uint32
       for (int row = 0; row < 2; ++row) {
         const uint32_t norm = low_twice(scalars[row]), scale = pair_multiply(norm, high_twice(scalars[row]));
         const uint32_t centroid[kColumnTiles] = {
-            scores_of_bytes(row_scores[row].x, 0x4140), scores_of_bytes(row_scores[row].x, 0x4342),
-            scores_of_bytes(row_scores[row].y, 0x4140), scores_of_bytes(row_scores[row].y, 0x4342)};
+            halves_of_bytes(row_scores[row].x, 0x4140), halves_of_bytes(row_scores[row].x, 0x4342),
+            halves_of_bytes(row_scores[row].y, 0x4140), halves_of_bytes(row_scores[row].y, 0x4342)};
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n) {
           const auto product = [&](int column) {
