@@ -47,6 +47,9 @@ inline simde__m512 emulated_maskz_loadu(uint16_t mask, const float* from) {
 inline simde__m512i emulated_sra(simde__m512i a, simde__m128i count) {
   return emulate<simde__m512i, int32_t>([&](size_t i) { return lane_of<int32_t>(a, i) >> lane_of<int32_t>(count, 0); });
 }
+inline simde__m512i emulated_srav(simde__m512i a, simde__m512i counts) {
+  return emulate<simde__m512i, int32_t>([&](size_t i) { return lane_of<int32_t>(a, i) >> lane_of<int32_t>(counts, i); });
+}
 inline simde__m256i emulated_narrow(simde__m512i a) {
   return emulate<simde__m256i, int16_t>([&](size_t i) { return static_cast<int16_t>(lane_of<int32_t>(a, i)); });
 }
@@ -65,5 +68,6 @@ inline simde__m256 emulated_extract(simde__m512 a, size_t half) {
 #define _mm256_maskload_ps jcb::maxsim::emulated_maskload
 #define _mm512_maskz_loadu_ps jcb::maxsim::emulated_maskz_loadu
 #define _mm512_sra_epi32 jcb::maxsim::emulated_sra
+#define _mm512_srav_epi32 jcb::maxsim::emulated_srav
 #define _mm512_cvtepi32_epi16 jcb::maxsim::emulated_narrow
 #define _mm512_extractf32x8_ps jcb::maxsim::emulated_extract
