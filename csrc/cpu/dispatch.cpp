@@ -212,7 +212,8 @@ InstructionSet choose_instruction_set(const std::string& name) {
   if (wanted.empty()) return widest();
   const InstructionSet set = set_of_name(wanted);
   if (!supports(set)) {
-    throw Unavailable("this processor lacks the instruction set " + wanted + "; it runs " + name_of(widest()) +
+    const std::string why = set == InstructionSet::kAmx ? ", or its system or the compiler of these kernels does" : "";
+    throw Unavailable("this processor lacks the instruction set " + wanted + why + "; it runs " + name_of(widest()) +
                       " (choose that, or unset JCB_SIMD)");
   }
   return set;

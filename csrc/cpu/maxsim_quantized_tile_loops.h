@@ -26,10 +26,14 @@ class TiledDot {
     const auto shifts = Simd::fill_shifts(tile.shift);
     // The sums of a group are read while the unit multiplies the next one: it takes some hundred cycles to answer.
     int turn = 0;
+    unfold(weights_of, reader, codes, last - first < kTileTokens ? last - first : kTileTokens, turn);
     for (int t0 = first; t0 < last; t0 += kTileTokens, turn ^= 1) {
-      const int count = last - t0 < kTileTokens ? last - t0 : kTileTokens;
-      unfold(weights_of, reader, codes + (t0 - first) * reader.code_bytes(), count);
-      multiply(sums_[turn]);
+      const int next = t0 + kTileTokens;
+      if (next < last) {
+        unfold(weights_of, reader, codes + (next - first) * reader.code_bytes(),
+               last - next < kTileTokens ? last - next : kTileTokens, turn ^ 1);
+      }
+      multiply(turn);
       if (t0 > first) keep(chunk, t0 - kTileTokens, kTileTokens, shifts, sums_[turn ^ 1], best);
     }
     const int left = (last - first) % kTileTokens == 0 ? kTileTokens : (last - first) % kTileTokens;
@@ -40,10 +44,11 @@ class TiledDot {
   static constexpr int kTileTokens = 16;
   static constexpr int kColumns = sizeof(typename Simd::Words) / sizeof(int16_t);
 
-  JCB_INLINE void unfold(const TileWeights<kBits>& weights_of, const CodeReader& reader, const uint8_t* codes, int count) {
+  JCB_INLINE void unfold(const TileWeights<kBits>& weights_of, const CodeReader& reader, const uint8_t* codes, int count,
+                         int turn) {
     constexpr int64_t kCodeBytes = TileWeights<kBits>::kCodeBytes;
     const int64_t whole = reader.blocks() * kCodeBlock / kCodeBytes < depth_ ? depth_ - 1 : depth_;
-    uint8_t* weights = weights_;
+    uint8_t* weights = weights_[turn];
     for (int t = 0; t < count; ++t, codes += reader.code_bytes(), weights += 64 * depth_) {
       for (int64_t d = 0; d < whole; ++d) weights_of(codes + d * kCodeBytes, weights + 64 * d);
       if (whole == depth_) continue;
@@ -63,17 +68,19 @@ class TiledDot {
     if (kColumns == 32) unit_.template load<7>(query + 16 * kStride + 64, kStride);
   }
 
-  JCB_INLINE void multiply(int32_t* sums) {
+  JCB_INLINE void multiply(int turn) {
+    const uint8_t* weights = weights_[turn];
+    int32_t* sums = sums_[turn];
     const int64_t stride = 64 * depth_;
     unit_.template load<0>(tile_.start32, 0);  // the same row for every token
     if (kColumns == 32) unit_.template load<1>(tile_.start32 + 16, 0);
     for (int64_t step = 0; step < depth_; step += 2) {
       if (!stays_) load_query(step);
-      unit_.template load<2>(weights_ + 64 * step, stride);
+      unit_.template load<2>(weights + 64 * step, stride);
       unit_.template multiply<0, 2, 4>();
       if (kColumns == 32) unit_.template multiply<1, 2, 5>();
       if (step + 1 == depth_) break;
-      unit_.template load<3>(weights_ + 64 * step + 64, stride);
+      unit_.template load<3>(weights + 64 * step + 64, stride);
       unit_.template multiply<0, 3, 6>();
       if (kColumns == 32) unit_.template multiply<1, 3, 7>();
     }
@@ -96,7 +103,7 @@ class TiledDot {
   const int64_t depth_;  // steps of 64 dimensions
   const bool stays_;     // the query in its registers
   alignas(64) int32_t sums_[2][kTileTokens * kColumns];
-  alignas(64) uint8_t weights_[kTileTokens * kLargestDimensions];  // rows of a token count, those before were written once
+  alignas(64) uint8_t weights_[2][kTileTokens * kLargestDimensions];  // rows of a token count, those before were written once
 };
 
 template <class Simd, int kBits>

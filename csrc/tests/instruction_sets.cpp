@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 
 #include "jcb/instruction_set.h"
 
@@ -53,8 +54,11 @@ std::vector<Build> available_builds(std::FILE* notes) {
 #else
   std::fprintf(notes, "avx2, avx512, amx and neon over SIMDe skipped: SIMDe headers not found\n");
 #endif
-  if (const char* part = std::getenv("JCB_TEST_WITHOUT")) {
-    std::erase_if(builds, [&](const Build& build) { return build.name.find(part) != std::string::npos; });
+  if (const char* parts = std::getenv("JCB_TEST_WITHOUT")) {
+    std::istringstream list(parts);
+    for (std::string part; std::getline(list, part, ',');) {
+      std::erase_if(builds, [&](const Build& build) { return build.name.find(part) != std::string::npos; });
+    }
   }
   return builds;
 }
