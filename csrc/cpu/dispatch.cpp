@@ -116,7 +116,8 @@ InstructionSet set_of_name(const std::string& name) {
         InstructionSet::kNeon}) {
     if (name == name_of(set)) return set;
   }
-  throw std::invalid_argument("instruction set \"" + name + "\" is unknown; allowed are scalar, avx2, avx512, amx and neon");
+  throw std::invalid_argument("instruction set \"" + name +
+                              "\" is unknown; allowed are scalar, avx2, avx512, amx and neon");
 }
 
 InstructionSet widest() {

@@ -160,8 +160,9 @@ void Tile::build_row_words(const TileTokens& tokens) {
 //   query_d level - s q_d (unit * weight + low) = (query_d - s q_d) level + s q_d (level - (unit * weight + low)),
 // largest over codes; `start` is rounded once per chain and lane, A once.
 void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens) {
-  query_ = std::make_unique<DotQuery>(lattice, limits, dimensions_of_positions(),
-                                      limits.tiled ? places_in_tiles() : std::vector<int64_t>(), codec_.dim, view_.columns);
+  std::vector<int64_t> places;
+  if (limits.tiled) places = places_in_tiles();
+  query_ = std::make_unique<DotQuery>(lattice, limits, dimensions_of_positions(), places, codec_.dim, view_.columns);
   double largest = 1.0;
   for (int t = 0; t < count_; ++t) {
     const float* query = tokens.queries + t * codec_.dim;

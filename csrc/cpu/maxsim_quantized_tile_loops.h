@@ -26,14 +26,10 @@ class TiledDot {
     const auto shifts = Simd::fill_shifts(tile.shift);
     // The sums of a group are read while the unit multiplies the next one: it takes some hundred cycles to answer.
     int turn = 0;
-    unfold(weights_of, reader, codes, last - first < kTileTokens ? last - first : kTileTokens, turn);
     for (int t0 = first; t0 < last; t0 += kTileTokens, turn ^= 1) {
-      const int next = t0 + kTileTokens;
-      if (next < last) {
-        unfold(weights_of, reader, codes + (next - first) * reader.code_bytes(),
-               last - next < kTileTokens ? last - next : kTileTokens, turn ^ 1);
-      }
-      multiply(turn);
+      const int count = last - t0 < kTileTokens ? last - t0 : kTileTokens;
+      unfold(weights_of, reader, codes + (t0 - first) * reader.code_bytes(), count);
+      multiply(sums_[turn]);
       if (t0 > first) keep(chunk, t0 - kTileTokens, kTileTokens, shifts, sums_[turn ^ 1], best);
     }
     const int left = (last - first) % kTileTokens == 0 ? kTileTokens : (last - first) % kTileTokens;
@@ -44,11 +40,18 @@ class TiledDot {
   static constexpr int kTileTokens = 16;
   static constexpr int kColumns = sizeof(typename Simd::Words) / sizeof(int16_t);
 
-  JCB_INLINE void unfold(const TileWeights<kBits>& weights_of, const CodeReader& reader, const uint8_t* codes, int count,
-                         int turn) {
+  JCB_INLINE void unfold(const TileWeights<kBits>& weights_of, const CodeReader& reader, const uint8_t* codes,
+                         int count) {
     constexpr int64_t kCodeBytes = TileWeights<kBits>::kCodeBytes;
     const int64_t whole = reader.blocks() * kCodeBlock / kCodeBytes < depth_ ? depth_ - 1 : depth_;
-    uint8_t* weights = weights_[turn];
+    uint8_t* weights = weights_;
+    if (depth_ == 2 && whole == 2) {  // 128 dimensions: the loop over two steps would take longer than the steps
+      for (int t = 0; t < count; ++t, codes += reader.code_bytes(), weights += 128) {
+        weights_of(codes, weights);
+        weights_of(codes + kCodeBytes, weights + 64);
+      }
+      return;
+    }
     for (int t = 0; t < count; ++t, codes += reader.code_bytes(), weights += 64 * depth_) {
       for (int64_t d = 0; d < whole; ++d) weights_of(codes + d * kCodeBytes, weights + 64 * d);
       if (whole == depth_) continue;
@@ -68,19 +71,17 @@ class TiledDot {
     if (kColumns == 32) unit_.template load<7>(query + 16 * kStride + 64, kStride);
   }
 
-  JCB_INLINE void multiply(int turn) {
-    const uint8_t* weights = weights_[turn];
-    int32_t* sums = sums_[turn];
+  JCB_INLINE void multiply(int32_t* sums) {
     const int64_t stride = 64 * depth_;
     unit_.template load<0>(tile_.start32, 0);  // the same row for every token
     if (kColumns == 32) unit_.template load<1>(tile_.start32 + 16, 0);
     for (int64_t step = 0; step < depth_; step += 2) {
       if (!stays_) load_query(step);
-      unit_.template load<2>(weights + 64 * step, stride);
+      unit_.template load<2>(weights_ + 64 * step, stride);
       unit_.template multiply<0, 2, 4>();
       if (kColumns == 32) unit_.template multiply<1, 2, 5>();
       if (step + 1 == depth_) break;
-      unit_.template load<3>(weights + 64 * step + 64, stride);
+      unit_.template load<3>(weights_ + 64 * step + 64, stride);
       unit_.template multiply<0, 3, 6>();
       if (kColumns == 32) unit_.template multiply<1, 3, 7>();
     }
@@ -91,6 +92,7 @@ class TiledDot {
   template <class Shifts>
   static JCB_INLINE void keep(const FastChunk& chunk, int first, int count, const Shifts& shifts, const int32_t* sums,
                               typename Simd::Words (&best)[1]) {
+#pragma GCC unroll 4
     for (int t = first; t < first + count; ++t, sums += kColumns) {
       Simd::prefetch(chunk.scores[t + kPrefetchTokens]);
       const typename Simd::Words a[1] = {Simd::words_of_sums(sums, shifts)};
@@ -103,7 +105,7 @@ class TiledDot {
   const int64_t depth_;  // steps of 64 dimensions
   const bool stays_;     // the query in its registers
   alignas(64) int32_t sums_[2][kTileTokens * kColumns];
-  alignas(64) uint8_t weights_[2][kTileTokens * kLargestDimensions];  // rows of a token count, those before were written once
+  alignas(64) uint8_t weights_[kTileTokens * kLargestDimensions];  // a row per token; of a short group whatever was there
 };
 
 template <class Simd, int kBits>

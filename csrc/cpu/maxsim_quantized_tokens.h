@@ -7,7 +7,7 @@
 namespace jcb::maxsim {
 namespace {  // private to each file that includes this: see simd_scalar.h
 
-constexpr int kTokensPerChunk = 256;  // whose scalars are converted together
+constexpr int kTokensPerChunk = 64;  // whose scalars are converted together
 
 // False if one is not below centroid_count.
 template <class Id>

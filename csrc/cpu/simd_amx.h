@@ -1,5 +1,5 @@
-// The operations of the MaxSim loops for AMX with INT8: products of bytes in the tile unit. All else is AVX-512's, and codes
-// unfold by its permutations of bytes (VBMI), which every processor with AMX has.
+// The operations of the MaxSim loops for AMX with INT8: products of bytes in the tile unit. All else is AVX-512's, and
+// codes unfold by its permutations of bytes (VBMI), which every processor with AMX has.
 #pragma once
 #if defined(JCB_SIMDE)
 #include "cpu/tile_unit_emulated.h"
@@ -14,7 +14,7 @@ namespace {  // private to each file that includes this: nothing here may be sha
 struct AmxWide;
 
 // 64 weights of a token out of 8 * kBits bytes of code, in the order of place_in_tiles(). A permutation looks at the six
-// lowest bits of each byte, of which the upper ones choose between copies of the table: nothing has to be masked.
+// lowest bits of each byte, and the upper ones of those choose between copies of the table: nothing has to be masked.
 template <int kBits>
 struct TileWeights {
   static constexpr int64_t kCodeBytes = 8 * kBits;
@@ -29,7 +29,7 @@ struct TileWeights {
 
   JCB_INLINE void operator()(const uint8_t* codes, uint8_t* weights) const { look_up(spread(codes), weights); }
 
-  // Where but `blocks` blocks may be read, which are less than kCodeBytes.
+  // Where only `blocks` blocks may be read, which are less than kCodeBytes: at 4 and 8 bits.
   JCB_INLINE void short_of(const uint8_t* codes, int64_t, uint8_t* weights) const {
     if constexpr (kBits == 4) {  // one block: each half holds it, and query values of zero meet its second copy
       look_up(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes))), weights);

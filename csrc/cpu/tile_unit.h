@@ -1,5 +1,5 @@
-// The tile unit of a processor with AMX: eight registers of 16 rows of 64 bytes. Native; tile_unit_emulated.h has the same
-// names. Included by files that are compiled with -mamx-tile -mamx-int8, and entered after the system has granted the unit
+// The tile unit of a processor with AMX: eight registers of 16 rows of 64 bytes. tile_unit_emulated.h has the same names.
+// Included by files that are compiled with -mamx-tile -mamx-int8, and entered only after the system has granted the unit
 // (dispatch.cpp).
 #pragma once
 #include <cstdint>
@@ -9,8 +9,8 @@
 namespace jcb::maxsim {
 namespace {  // private to each file that includes this: see simd_scalar.h
 
-// Registers hold values only while such an object lives, in the thread that made it. Written as asm, since g++ 12 orders
-// its own intrinsics with no access to memory, and takes names of registers as literals only.
+// Registers hold values only while such an object lives, in the thread that made it; they begin as zeros. Asm, since the
+// intrinsics of g++ 12 may be moved across accesses to the memory that they read, and take literals alone for registers.
 class TileUnit {
  public:
   JCB_INLINE TileUnit() {

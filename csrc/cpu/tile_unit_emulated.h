@@ -24,7 +24,9 @@ class TileUnit {
     static_assert(kSums != kUnsigned && kSums != kSigned && kUnsigned != kSigned);  // the processor refuses others
     for (int m = 0; m < 16; ++m) {
       for (int k = 0; k < 16; ++k) {
-        for (int n = 0; n < 16; ++n) add_four(tiles_[kSums][m] + 4 * n, tiles_[kUnsigned][m] + 4 * k, tiles_[kSigned][k] + 4 * n);
+        for (int n = 0; n < 16; ++n) {
+          add_four(tiles_[kSums][m] + 4 * n, tiles_[kUnsigned][m] + 4 * k, tiles_[kSigned][k] + 4 * n);
+        }
       }
     }
   }

@@ -13,9 +13,9 @@ struct Unavailable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// scalar: always. avx2: AVX2, FMA, F16C, BMI2. avx512: F, BW, DQ, VL and VNNI besides. amx: VBMI and AMX with INT8 besides,
-// where the compiler knew them. Each with the system's support for the registers; the tile unit is asked of Linux the first
-// time that this is called for amx, for the whole process. neon: 64-bit ARM with the dot product of Armv8.2-A.
+// scalar: always. avx2: AVX2, FMA, F16C, BMI2. avx512: F, BW, DQ, VL and VNNI besides. amx: VBMI and AMX with INT8
+// besides, where the compiler knew them. Each with the system's support for the registers; Linux is asked for the tile unit
+// the first time that this is called for amx, for the whole process. neon: 64-bit ARM with the dot product of Armv8.2-A.
 bool supports(InstructionSet set);
 
 const char* name_of(InstructionSet set);
