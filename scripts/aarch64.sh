@@ -2,13 +2,13 @@
 # Build the native tests for 64-bit ARM and run them under qemu: as a processor with dot products, and as one without, which
 # must run the portable kernels alone. Says nothing about speed. Needs CMake, and of Debian
 #   apt-get install g++-aarch64-linux-gnu qemu-user libsimde-dev
-# BUILD names the folder, JOBS the number of compilers at a time. AVX2 and AVX-512 over SIMDe are left to other machines: two
-# emulations, one above the other, would take most of the time.
+# BUILD names the folder, JOBS the number of compilers at a time. AVX2, AVX-512 and AMX over SIMDe are left to other machines:
+# two emulations, one above the other, would take most of the time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 BUILD=${BUILD:-build/aarch64}
-export JCB_TEST_WITHOUT=avx
+export JCB_TEST_WITHOUT=avx,amx
 LIBRARIES=/usr/aarch64-linux-gnu
 
 fail() {

@@ -7,6 +7,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(JCB_HAVE_AMX) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -54,10 +58,36 @@ bool has_avx512() {
          all_of(leaf7.c, vnni);
 }
 
+#if defined(JCB_HAVE_AMX) && defined(__linux__)
+
+// Linux keeps the tile registers of a process only after it has asked, since they take 8 KiB of every signal's frame.
+// Threads that run, and those that start later, have what the process has.
+bool tile_registers_are_granted() {
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+  static const bool granted = syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+  return granted;
+}
+
+bool has_amx() {
+  const uint64_t tile_configuration_and_data = 0x60000;
+  const unsigned vbmi = 1u << 1;                              // leaf 7, ecx
+  const unsigned amx_tile = 1u << 24, amx_int8 = 1u << 25;    // leaf 7, edx
+  const Registers leaf7 = cpuid(7, 0);
+  return has_avx512() && all_of(saved_registers(), tile_configuration_and_data) && all_of(leaf7.c, vbmi) &&
+         all_of(leaf7.d, amx_tile | amx_int8) && tile_registers_are_granted();
+}
+
+#else
+
+bool has_amx() { return false; }
+
+#endif
+
 #else
 
 bool has_avx2() { return false; }
 bool has_avx512() { return false; }
+bool has_amx() { return false; }
 
 #endif
 
@@ -82,14 +112,17 @@ bool has_neon_with_dot_products() { return false; }
 
 InstructionSet set_of_name(const std::string& name) {
   for (const InstructionSet set :
-       {InstructionSet::kScalar, InstructionSet::kAvx2, InstructionSet::kAvx512, InstructionSet::kNeon}) {
+       {InstructionSet::kScalar, InstructionSet::kAvx2, InstructionSet::kAvx512, InstructionSet::kAmx,
+        InstructionSet::kNeon}) {
     if (name == name_of(set)) return set;
   }
-  throw std::invalid_argument("instruction set \"" + name + "\" is unknown; allowed are scalar, avx2, avx512 and neon");
+  throw std::invalid_argument("instruction set \"" + name +
+                              "\" is unknown; allowed are scalar, avx2, avx512, amx and neon");
 }
 
 InstructionSet widest() {
-  for (const InstructionSet set : {InstructionSet::kAvx512, InstructionSet::kAvx2, InstructionSet::kNeon}) {
+  for (const InstructionSet set :
+       {InstructionSet::kAmx, InstructionSet::kAvx512, InstructionSet::kAvx2, InstructionSet::kNeon}) {
     if (supports(set)) return set;
   }
   return InstructionSet::kScalar;
@@ -98,6 +131,7 @@ InstructionSet widest() {
 const VectorKernels& vector_kernels_of(InstructionSet set) {
   switch (set) {
 #if defined(__x86_64__)
+    case InstructionSet::kAmx:  // the tile unit has nothing for fp32
     case InstructionSet::kAvx512:
       return vector_kernels_avx512();
     case InstructionSet::kAvx2:
@@ -114,6 +148,10 @@ const VectorKernels& vector_kernels_of(InstructionSet set) {
 const maxsim::Kernels& maxsim_kernels_of(InstructionSet set) {
   switch (set) {
 #if defined(__x86_64__)
+#if defined(JCB_HAVE_AMX)
+    case InstructionSet::kAmx:
+      return maxsim_kernels_amx();
+#endif
     case InstructionSet::kAvx512:
       return maxsim_kernels_avx512();
     case InstructionSet::kAvx2:
@@ -145,6 +183,8 @@ bool supports(InstructionSet set) {
       return has_avx2();
     case InstructionSet::kAvx512:
       return has_avx512();
+    case InstructionSet::kAmx:
+      return has_amx();
     case InstructionSet::kNeon:
       return has_neon_with_dot_products();
   }
@@ -159,6 +199,8 @@ const char* name_of(InstructionSet set) {
       return "avx2";
     case InstructionSet::kAvx512:
       return "avx512";
+    case InstructionSet::kAmx:
+      return "amx";
     case InstructionSet::kNeon:
       return "neon";
   }
@@ -171,7 +213,8 @@ InstructionSet choose_instruction_set(const std::string& name) {
   if (wanted.empty()) return widest();
   const InstructionSet set = set_of_name(wanted);
   if (!supports(set)) {
-    throw Unavailable("this processor lacks the instruction set " + wanted + "; it runs " + name_of(widest()) +
+    const std::string why = set == InstructionSet::kAmx ? ", or its system or the compiler of these kernels does" : "";
+    throw Unavailable("this processor lacks the instruction set " + wanted + why + "; it runs " + name_of(widest()) +
                       " (choose that, or unset JCB_SIMD)");
   }
   return set;

@@ -17,18 +17,19 @@ int64_t packed_column(int64_t t) { return t / 8 * 4 + t % 4 + t / 4 % 2 * 16; }
 
 int rounded_value(double value, double s) { return static_cast<int>(std::lrint(value / s)); }
 
-DotQuery::DotQuery(const Lattice& lattice, const DotLimits& limits, std::vector<int64_t> dimensions, int64_t dim,
-                   int columns)
+DotQuery::DotQuery(const Lattice& lattice, const DotLimits& limits, std::vector<int64_t> dimensions,
+                   std::vector<int64_t> places, int64_t dim, int columns)
     : lattice_(lattice),
       limits_(limits),
       dimensions_(std::move(dimensions)),
+      places_(std::move(places)),
       dim_(dim),
       columns_(columns),
       steps_(columns),
       largest_sums_(columns),
       lengths_(columns) {
   const auto positions = static_cast<int64_t>(dimensions_.size());
-  values_ = make_aligned<int8_t>(positions * columns);
+  values_ = make_aligned<int8_t>((positions + kTileDepth - 1) / kTileDepth * kTileDepth * columns);
   start32_ = make_aligned<int32_t>(columns);
   start16_ = make_aligned<int16_t>(positions / kChain * columns * 2);
 }
@@ -58,7 +59,8 @@ void DotQuery::add(int token, const float* query, double smallest_step) {
   for (int64_t p = 0; p < positions; ++p) {
     if (dimensions_[p] >= dim_) continue;
     const int rounded = rounded_value(query[dimensions_[p]], step / lattice_.unit);
-    values_[(p / 4 * columns_ + column) * 4 + p % 4] = static_cast<int8_t>(rounded);
+    const int64_t place = places_.empty() ? p : places_[dimensions_[p]];
+    values_[(place / 4 * columns_ + column) * 4 + place % 4] = static_cast<int8_t>(rounded);
     chain_sums[p / kChain * 2 + p / 2 % 2] += rounded;
     size += std::abs(rounded);
     square += static_cast<double>(rounded) * rounded;

@@ -14,8 +14,9 @@ namespace jcb::maxsim {
 class DotQuery {
  public:
   // columns: 16 or 32. dimensions: of every position, those from `dim` on count nothing; a multiple of kChain.
-  DotQuery(const Lattice& lattice, const DotLimits& limits, std::vector<int64_t> dimensions, int64_t dim,
-           int columns);
+  // places: of every dimension, the position where its values lie; empty where that is the position itself.
+  DotQuery(const Lattice& lattice, const DotLimits& limits, std::vector<int64_t> dimensions,
+           std::vector<int64_t> places, int64_t dim, int columns);
 
   // One query token [D]; its step is at least smallest_step. Zeros have step 0.
   void add(int token, const float* query, double smallest_step);
@@ -35,7 +36,7 @@ class DotQuery {
  private:
   const Lattice& lattice_;
   const DotLimits limits_;
-  const std::vector<int64_t> dimensions_;
+  const std::vector<int64_t> dimensions_, places_;
   const int64_t dim_;
   const int columns_;
   int shift_ = 0;

@@ -187,7 +187,7 @@ class Prepared final : public PreparedQueries {
   }
 
   Family family_of(int tokens) const {
-    if (codec_.nbits > 2 || (codec_.nbits == 2 && kernels_.dot_for_low_bits)) return Family::kDot;
+    if (codec_.nbits >= kernels_.least_dot_bits) return Family::kDot;
     return tokens > 16 ? Family::kRowBytes : Family::kRowWords;
   }
 

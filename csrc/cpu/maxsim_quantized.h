@@ -22,7 +22,7 @@ namespace jcb::maxsim {
 // How A is computed.
 //   kRowBytes  1 and 2 bits, 32 query tokens: nibbles of the code look up rows of 32 bytes, which are added.
 //   kRowWords  1 and 2 bits, 16 query tokens: the same with rows of 16 i16. As fast per token, 10 times as precise.
-//   kDot       2, 4 and 8 bits: codes become u8 weights, multiplied with an i8 query.
+//   kDot       codes become u8 weights, multiplied with an i8 query: 4 and 8 bits, and fewer where that is faster.
 enum class Family { kRowBytes, kRowWords, kDot };
 
 constexpr int64_t kLargestQueryTokens = 1024;
@@ -41,6 +41,14 @@ constexpr int64_t dimension_of_position(int bits, int64_t position) {
   return position - inside + byte * per_byte + high * per_nibble + j;
 }
 
+// Where a dimension's query values lie for a tile unit (simd_amx.h), which takes 64 dimensions at a time. Of the 8 * bits
+// bytes of code that hold them first comes what is in the lowest bits of each byte, then what is in the next ones.
+constexpr int kTileDepth = 64;
+constexpr int64_t place_in_tiles(int bits, int64_t dimension) {
+  const int64_t inside = dimension % kTileDepth, per_byte = 8 / bits;
+  return dimension - inside + inside % per_byte * (8 * bits) + inside / per_byte;
+}
+
 // kDot adds products of this many positions in i16 before it widens them, where an instruction set needs that.
 constexpr int kChain = 32;
 
@@ -55,6 +63,7 @@ struct DotLimits {
   int weight_offset = 0;  // weights are stored less this: 128 makes i8 of u8
   // Of 32 columns, 4 of each 8 lie in the first 16: sums that are packed by lanes of 16 bytes then come out in order.
   bool packed_columns = false;
+  bool tiled = false;  // of a query's values: see place_in_tiles
 };
 
 // What the loops read for one tile. `columns` query tokens, in the order that the family produces them.
@@ -69,7 +78,7 @@ struct FastTile {
   int64_t code_words;
   const int16_t* start;  // [columns] of kRowBytes
   // kDot
-  const int8_t* query;    // [positions / 4][columns][4]; columns of query and start32 as DotLimits says
+  const int8_t* query;    // [positions / 4][columns][4]; order, and columns of start32 too, as DotLimits says
   int64_t positions;      // multiple of kChain
   const int32_t* start32;  // [columns] the bias and the rounding of the shift
   const int16_t* start16;  // [positions / kChain][columns][2], what is left to start32 then is `rounding`
@@ -159,7 +168,7 @@ struct WordLoops {
 
 // One instruction set.
 struct Kernels {
-  bool dot_for_low_bits;  // 2 bits by kDot instead of rows
+  int least_dot_bits;  // codes of that many bits and more by kDot, of fewer by rows
   DotLimits dot;
   ScoreFastFunction fast;
   ScoreExactFunction exact;

@@ -11,7 +11,7 @@ namespace jcb {
 const maxsim::Kernels& maxsim_kernels_avx2() {
   using namespace maxsim;
   // vpmaddubsw would allow weights up to 129; with 96 the chains leave the query almost all of its 7 bits.
-  static const Kernels kernels{false, {96, true}, score_fast<Avx2>, score_exact<Avx2>,
+  static const Kernels kernels{4, {96, true}, score_fast<Avx2>, score_exact<Avx2>,
                                largest_sizes<Avx2>, convert_scores<Avx2>, word_loops<Avx2>()};
   return kernels;
 }

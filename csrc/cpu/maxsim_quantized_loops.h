@@ -112,6 +112,7 @@ JCB_INLINE void for_rows_of_word(const uint8_t* codes, const uint8_t* rows, cons
 template <class Simd>
 struct RowBytes {
   static constexpr int kHalves = 2;
+  JCB_INLINE explicit RowBytes(const FastTile&) {}
 
   JCB_INLINE void score(const FastTile& tile, const CodeReader& reader, const uint8_t* codes, int first, int last,
                         const FastChunk& chunk, typename Simd::Words (&best)[2]) {
@@ -136,6 +137,7 @@ struct RowBytes {
 template <class Simd>
 struct RowWords {
   static constexpr int kHalves = 1;
+  JCB_INLINE explicit RowWords(const FastTile&) {}
 
   JCB_INLINE void score(const FastTile& tile, const CodeReader& reader, const uint8_t* codes, int first, int last,
                         const FastChunk& chunk, typename Simd::Words (&best)[1]) {
@@ -161,6 +163,7 @@ struct Dot {
   static constexpr int kHalves = kHalvesOfTile;
   static constexpr int kTokens = Simd::kDotTokens;
   alignas(64) uint8_t weights[kTokens * kLargestDimensions];
+  JCB_INLINE explicit Dot(const FastTile&) {}
 
   JCB_INLINE void score(const FastTile& tile, const CodeReader& reader, const uint8_t* codes, int first, int last,
                         const FastChunk& chunk, typename Simd::Words (&best)[kHalves]) {
@@ -184,7 +187,7 @@ struct Dot {
 template <class Simd, class Kernel>
 bool score_tile(const FastTile& tile, const TokenScale& scale, const TokenArrays& tokens, const TokenRun* runs,
                 int64_t count, float* scores) {
-  Kernel kernel;
+  Kernel kernel(tile);
   CodeReader codes(tokens, tile.code_bytes);
   FastChunk chunk;
   for (int64_t i = 0; i < count; ++i) {

@@ -11,7 +11,7 @@ namespace jcb {
 const maxsim::Kernels& maxsim_kernels_neon() {
   using namespace maxsim;
   // sdot adds in i32 and never saturates: weights take all 8 bits, less 128 where they are stored.
-  static const Kernels kernels{false, {255, false, 128}, score_fast<Neon>, score_exact<Neon>,
+  static const Kernels kernels{4, {255, false, 128}, score_fast<Neon>, score_exact<Neon>,
                                largest_sizes<Neon>, convert_scores<Neon>, word_loops<Neon>()};
   return kernels;
 }

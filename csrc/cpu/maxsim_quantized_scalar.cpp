@@ -10,7 +10,7 @@ namespace jcb {
 
 const maxsim::Kernels& maxsim_kernels_scalar() {
   using namespace maxsim;
-  static const Kernels kernels{false, {0, false}, score_fast<Scalar>, score_exact<Scalar>,
+  static const Kernels kernels{4, {0, false}, score_fast<Scalar>, score_exact<Scalar>,
                                largest_sizes<Scalar>, convert_scores<Scalar>, word_loops<Scalar>()};
   return kernels;
 }

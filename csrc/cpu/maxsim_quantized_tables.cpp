@@ -160,7 +160,9 @@ void Tile::build_row_words(const TileTokens& tokens) {
 //   query_d level - s q_d (unit * weight + low) = (query_d - s q_d) level + s q_d (level - (unit * weight + low)),
 // largest over codes; `start` is rounded once per chain and lane, A once.
 void Tile::build_dot(const LevelLattice& lattice, const DotLimits& limits, const TileTokens& tokens) {
-  query_ = std::make_unique<DotQuery>(lattice, limits, dimensions_of_positions(), codec_.dim, view_.columns);
+  std::vector<int64_t> places;
+  if (limits.tiled) places = places_in_tiles();
+  query_ = std::make_unique<DotQuery>(lattice, limits, dimensions_of_positions(), places, codec_.dim, view_.columns);
   double largest = 1.0;
   for (int t = 0; t < count_; ++t) {
     const float* query = tokens.queries + t * codec_.dim;
@@ -188,6 +190,12 @@ std::vector<int64_t> Tile::dimensions_of_positions() const {
   std::vector<int64_t> dimensions(positions);
   for (int64_t p = 0; p < positions; ++p) dimensions[p] = dimension_of_position(codec_.nbits, p);
   return dimensions;
+}
+
+std::vector<int64_t> Tile::places_in_tiles() const {
+  std::vector<int64_t> places(codec_.dim);
+  for (int64_t d = 0; d < codec_.dim; ++d) places[d] = place_in_tiles(codec_.nbits, d);
+  return places;
 }
 
 // Per query token the sum over dimensions of the largest error of a product, 2 lanes of a chain off by a half each, and

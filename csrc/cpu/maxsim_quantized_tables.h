@@ -80,6 +80,7 @@ class Tile {
   void make_centroid_scores(int64_t centroid_count);
   double step_of_scale(double max_sigma, double norm) const;
   std::vector<int64_t> dimensions_of_positions() const;
+  std::vector<int64_t> places_in_tiles() const;
 
   CodecView codec_;
   FastTile view_{};

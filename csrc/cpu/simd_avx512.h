@@ -18,6 +18,20 @@ struct Avx512 : Avx2 {
   static constexpr int kDotTokens = 8;    // with 32 columns: 16 accumulators, 2 of query, and tokens
   static constexpr int kExactTokens = 6;  // with 32 columns: 12 accumulators
 
+  // --------------------------------------------------------------------------------------------------- document tokens
+  static JCB_INLINE void token_multipliers(const uint16_t* sigmas, const uint16_t* norms, int count,
+                                           const TokenScale& scale, uint32_t* of_score, uint32_t* of_product) {
+    int i = 0;
+    for (; i + 16 <= count; i += 16) {
+      const __m512 norm = clamped(load_halves(norms + i), scale.max_norm);
+      const __m512 sigma = clamped(load_halves(sigmas + i), scale.max_sigma);
+      _mm512_storeu_si512(of_score + i, twice(_mm512_mul_ps(norm, _mm512_set1_ps(scale.per_norm))));
+      _mm512_storeu_si512(of_product + i,
+                          twice(_mm512_mul_ps(_mm512_mul_ps(norm, sigma), _mm512_set1_ps(scale.per_product))));
+    }
+    if (i < count) Avx2::token_multipliers(sigmas + i, norms + i, count - i, scale, of_score + i, of_product + i);
+  }
+
   // ------------------------------------------------------------------------------------------------------- products
   template <int kTokens, int kHalves>
   static JCB_INLINE void dot(const FastTile& tile, const uint8_t* weights, Words (&a)[kTokens][kHalves]) {
@@ -99,6 +113,15 @@ struct Avx512 : Avx2 {
   }
 
  protected:
+  static JCB_INLINE __m512 load_halves(const uint16_t* from) { return _mm512_cvtph_ps(load(from)); }
+  static JCB_INLINE __m512 clamped(__m512 value, float largest) {
+    return _mm512_max_ps(_mm512_min_ps(value, _mm512_set1_ps(largest)), _mm512_setzero_ps());
+  }
+  static JCB_INLINE __m512i twice(__m512 value) {  // as Avx2's
+    const __m512i rounded = _mm512_cvtps_epi32(value);
+    return _mm512_or_si512(_mm512_slli_epi32(rounded, 16), _mm512_and_si512(rounded, _mm512_set1_epi32(0xffff)));
+  }
+
   // sums = start32 + products, 16 columns a register.
   template <int kTokens, int kHalves>
   static JCB_INLINE void multiply(const FastTile& tile, const uint8_t* weights, __m512i (&sums)[kTokens][kHalves]) {

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "jcb/half.h"
+
 namespace jcb::maxsim {
 namespace {
 
@@ -47,6 +49,16 @@ inline simde__m512 emulated_maskz_loadu(uint16_t mask, const float* from) {
 inline simde__m512i emulated_sra(simde__m512i a, simde__m128i count) {
   return emulate<simde__m512i, int32_t>([&](size_t i) { return lane_of<int32_t>(a, i) >> lane_of<int32_t>(count, 0); });
 }
+inline simde__m512 emulated_halves(simde__m256i bits) {
+  return emulate<simde__m512, float>([&](size_t i) { return half_to_float(lane_of<uint16_t>(bits, i)); });
+}
+inline simde__m512i emulated_nearest(simde__m512 a) {
+  return emulate<simde__m512i, int32_t>([&](size_t i) { return static_cast<int32_t>(lrintf(lane_of<float>(a, i))); });
+}
+inline simde__m512i emulated_srav(simde__m512i a, simde__m512i counts) {
+  return emulate<simde__m512i, int32_t>(
+      [&](size_t i) { return lane_of<int32_t>(a, i) >> lane_of<int32_t>(counts, i); });
+}
 inline simde__m256i emulated_narrow(simde__m512i a) {
   return emulate<simde__m256i, int16_t>([&](size_t i) { return static_cast<int16_t>(lane_of<int32_t>(a, i)); });
 }
@@ -65,5 +77,8 @@ inline simde__m256 emulated_extract(simde__m512 a, size_t half) {
 #define _mm256_maskload_ps jcb::maxsim::emulated_maskload
 #define _mm512_maskz_loadu_ps jcb::maxsim::emulated_maskz_loadu
 #define _mm512_sra_epi32 jcb::maxsim::emulated_sra
+#define _mm512_cvtph_ps jcb::maxsim::emulated_halves
+#define _mm512_cvtps_epi32 jcb::maxsim::emulated_nearest
+#define _mm512_srav_epi32 jcb::maxsim::emulated_srav
 #define _mm512_cvtepi32_epi16 jcb::maxsim::emulated_narrow
 #define _mm512_extractf32x8_ps jcb::maxsim::emulated_extract

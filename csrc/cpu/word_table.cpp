@@ -98,7 +98,8 @@ WordTable::WordTable(const ByteCentroids& centroids, const float* queries, int64
   std::vector<FastTile> views;
   for (int64_t first = 0; first < tokens; first += 32) {
     const int count = static_cast<int>(std::min<int64_t>(32, tokens - first)), columns = count > 16 ? 32 : 16;
-    auto tile = std::make_unique<DotQuery>(centroids.lattice(), kernels.dot, dimensions, centroids.dim(), columns);
+    auto tile = std::make_unique<DotQuery>(centroids.lattice(), kernels.dot, dimensions, std::vector<int64_t>(),
+                                          centroids.dim(), columns);
     double largest = 1.0;
     for (int t = 0; t < count; ++t) {
       tile->add(t, queries + (first + t) * centroids.dim(), 0.0);

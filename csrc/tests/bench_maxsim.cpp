@@ -12,12 +12,16 @@
 #include <string>
 #include <vector>
 
+#include "jcb/instruction_set.h"
 #include "jcb/maxsim_quantized.h"
 #include "tests/corpus.h"
 #include "tests/instruction_sets.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#if defined(JCB_HAVE_AMX)
+#include "cpu/tile_unit.h"
+#endif
 #elif defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
 #endif
@@ -103,6 +107,19 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) void multiply_in_wide_reg
   }
 #undef JCB_PRODUCT
 }
+
+#if defined(JCB_HAVE_AMX)
+// tdpbusd from registers: 16,384 products each.
+__attribute__((target("amx-tile,amx-int8"))) void multiply_in_tiles(int64_t products) {
+  maxsim::TileUnit unit;
+  for (int64_t done = 0; done < products; done += 4 * 16384) {
+    unit.multiply<0, 4, 6>();
+    unit.multiply<1, 4, 7>();
+    unit.multiply<2, 5, 6>();
+    unit.multiply<3, 5, 7>();
+  }
+}
+#endif
 #elif defined(__ARM_FEATURE_DOTPROD)
 // sdot from registers: 16 products each.
 void multiply_in_registers(int64_t products) {
@@ -207,6 +224,12 @@ int main(int argc, char** argv) {
     variants.push_back({"avx512", "int8 products in registers", 8, 32, 10000.0, 0.0,
                         [] { multiply_in_wide_registers(10000 * 32 * kDim); }});
   }
+#if defined(JCB_HAVE_AMX)
+  if (jcb::supports(jcb::InstructionSet::kAmx)) {
+    variants.push_back({"amx", "int8 products in registers", 8, 32, 10000.0, 0.0,
+                        [] { multiply_in_tiles(10000 * 32 * kDim); }});
+  }
+#endif
 #endif
   if (argc > 2) {
     std::erase_if(variants, [&](const Variant& v) {

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 
 #include "jcb/instruction_set.h"
 
@@ -9,6 +10,7 @@ namespace jcb {
 #if defined(JCB_HAVE_SIMDE)
 const maxsim::Kernels& maxsim_kernels_avx2_emulated();
 const maxsim::Kernels& maxsim_kernels_avx512_emulated();
+const maxsim::Kernels& maxsim_kernels_amx_emulated();
 const maxsim::Kernels& maxsim_kernels_neon_emulated();
 #endif
 }  // namespace jcb
@@ -28,6 +30,15 @@ std::vector<Build> available_builds(std::FILE* notes) {
   } else {
     std::fprintf(notes, "avx512 skipped: this processor has no AVX-512 with VNNI\n");
   }
+#if defined(JCB_HAVE_AMX)
+  if (supports(InstructionSet::kAmx)) {
+    builds.push_back({"amx", &maxsim_kernels_amx()});
+  } else {
+    std::fprintf(notes, "amx skipped: this processor has no AMX with INT8, or the system does not grant it\n");
+  }
+#else
+  std::fprintf(notes, "amx skipped: the compiler does not know AMX\n");
+#endif
 #elif defined(__aarch64__)
   if (supports(InstructionSet::kNeon)) {
     builds.push_back({"neon", &maxsim_kernels_neon()});
@@ -38,12 +49,16 @@ std::vector<Build> available_builds(std::FILE* notes) {
 #if defined(JCB_HAVE_SIMDE)
   builds.push_back({"avx2 over SIMDe", &maxsim_kernels_avx2_emulated()});
   builds.push_back({"avx512 over SIMDe", &maxsim_kernels_avx512_emulated()});
+  builds.push_back({"amx over SIMDe", &maxsim_kernels_amx_emulated()});
   builds.push_back({"neon over SIMDe", &maxsim_kernels_neon_emulated()});
 #else
-  std::fprintf(notes, "avx2, avx512 and neon over SIMDe skipped: SIMDe headers not found\n");
+  std::fprintf(notes, "avx2, avx512, amx and neon over SIMDe skipped: SIMDe headers not found\n");
 #endif
-  if (const char* part = std::getenv("JCB_TEST_WITHOUT")) {
-    std::erase_if(builds, [&](const Build& build) { return build.name.find(part) != std::string::npos; });
+  if (const char* parts = std::getenv("JCB_TEST_WITHOUT")) {
+    std::istringstream list(parts);
+    for (std::string part; std::getline(list, part, ',');) {
+      std::erase_if(builds, [&](const Build& build) { return build.name.find(part) != std::string::npos; });
+    }
   }
   return builds;
 }

@@ -13,8 +13,9 @@ struct Build {
   const maxsim::Kernels* kernels;
 };
 
-// Scalar; AVX2 and AVX-512, or NEON, where this processor has them; all three over SIMDe where that was there at build
-// time. Tells `notes` which are missing. The environment's JCB_TEST_WITHOUT leaves out those that have it in their name.
+// Scalar; AVX2, AVX-512 and AMX, or NEON, where this processor has them; all four over SIMDe where that was there at build
+// time. Tells `notes` which are missing. The environment's JCB_TEST_WITHOUT, parts between
+// commas, leaves out those that have one of them in their name.
 std::vector<Build> available_builds(std::FILE* notes);
 
 }  // namespace jcb::tests

@@ -140,7 +140,8 @@ void test_same_bits_everywhere(const std::vector<Build>& builds) {
         if (nbits <= 2) agree(name, "scalar");  // which answers in fp32 at 4 and 8 bits
       }
       if (nbits > 2) agree("neon over SIMDe", "avx512 over SIMDe");
-      for (const std::string name : {"avx2", "avx512", "neon"}) {
+      if (nbits > 1) agree("amx over SIMDe", "avx512 over SIMDe");  // which looks up rows at 1 bit
+      for (const std::string name : {"avx2", "avx512", "amx", "neon"}) {
         if (!fast.contains(name) || !fast.contains(name + " over SIMDe")) continue;
         JCB_CHECK(same_bits(fast[name], fast[name + " over SIMDe"]), "%s %d bits", name.c_str(), nbits);
         JCB_CHECK(same_bits(exact[name], exact[name + " over SIMDe"]), "%s %d bits", name.c_str(), nbits);

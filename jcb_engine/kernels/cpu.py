@@ -44,7 +44,7 @@ class CpuBackend:
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
         """Choose instructions and threads.
 
-        isa: "scalar", "avx2", "avx512" or "neon"; None reads JCB_SIMD, then takes the widest that the processor has.
+        isa: "scalar", "avx2", "avx512", "amx" or "neon"; None reads JCB_SIMD, then takes the best the processor has.
         threads: 1 to 1024; None reads JCB_THREADS, then takes the number of usable processors.
         Raises InputError on values out of these, BackendUnavailableError when the processor lacks the set.
         """

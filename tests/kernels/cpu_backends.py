@@ -9,7 +9,7 @@ from jcb_engine.errors import BackendUnavailableError
 from jcb_engine.kernels import Ranges
 from jcb_engine.kernels.cpu import CpuBackend
 
-INSTRUCTION_SETS = ("scalar", "avx2", "avx512", "neon")
+INSTRUCTION_SETS = ("scalar", "avx2", "avx512", "amx", "neon")
 
 
 def _parameter(instruction_set: str) -> object:

@@ -18,7 +18,7 @@ SEVERAL = (5, 0, 32, 17, 40)  # tiles that begin anywhere
 
 def error_bound(backend: CpuBackend, centroids: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """[Q]: what csrc/cpu/word_table.h promises, of 255 weights, or 96 and sums in chains (AVX2)."""
-    weights = 255 if backend.name in ("cpu/avx512", "cpu/neon") else 96
+    weights = 255 if backend.name in ("cpu/avx512", "cpu/amx", "cpu/neon") else 96
     unit = (np.maximum(centroids.max(), 0) - np.minimum(centroids.min(), 0)) / weights
     largest = np.maximum(centroids.max(), -centroids.min())
     step = np.abs(queries).max(axis=1) / 127

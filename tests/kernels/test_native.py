@@ -17,6 +17,7 @@ PROGRAMS = (
     "test_maxsim_bad_input",
     "test_read_ahead",
     "test_thread_pool",
+    "test_tile_unit",
     "test_vector_kernels",
     "test_word_table",
     "test_cuda_machine",
@@ -67,7 +68,7 @@ def test_instruction_sets_this_processor_lacks_are_tested_too(native_tests: Path
     # The programs name the sets that they leave out.
     assert "over SIMDe skipped" not in run(native_tests / "test_maxsim_quantized").stdout
     output = run(native_tests / "test_maxsim_error_bound").stdout
-    for name in ("avx2", "avx512", "neon"):
+    for name in ("avx2", "avx512", "amx", "neon"):
         assert f"{name} over SIMDe" in output
 
 

@@ -5,16 +5,17 @@
 
 namespace jcb {
 
-enum class InstructionSet { kScalar, kAvx2, kAvx512, kNeon };
-inline constexpr int kInstructionSets = 4;
+enum class InstructionSet { kScalar, kAvx2, kAvx512, kAmx, kNeon };
+inline constexpr int kInstructionSets = 5;
 
 // Asked for by name and not there. The binding turns it into jcb_engine.errors.BackendUnavailableError.
 struct Unavailable : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// scalar: always. avx2: AVX2, FMA, F16C, BMI2. avx512: F, BW, DQ, VL and VNNI besides. Each with the system's support
-// for the registers. neon: 64-bit ARM with the dot product of Armv8.2-A.
+// scalar: always. avx2: AVX2, FMA, F16C, BMI2. avx512: F, BW, DQ, VL and VNNI besides. amx: VBMI and AMX with INT8
+// besides, where the compiler knew them. Each with the system's support for the registers; Linux is asked for the tile unit
+// the first time that this is called for amx, for the whole process. neon: 64-bit ARM with the dot product of Armv8.2-A.
 bool supports(InstructionSet set);
 
 const char* name_of(InstructionSet set);

@@ -60,6 +60,7 @@ const maxsim::Kernels& maxsim_kernels_scalar();
 #if defined(__x86_64__) || defined(JCB_SIMDE)
 const maxsim::Kernels& maxsim_kernels_avx2();
 const maxsim::Kernels& maxsim_kernels_avx512();
+const maxsim::Kernels& maxsim_kernels_amx();  // defined where the compiler knows AMX (JCB_HAVE_AMX)
 #endif
 #if defined(__aarch64__) || defined(JCB_SIMDE)
 const maxsim::Kernels& maxsim_kernels_neon();
