@@ -65,8 +65,8 @@ def _code(residual: Tensor, sigma: Tensor, cutoffs: Tensor, levels: Tensor) -> T
 
 
 def _projected(residual: Tensor, code: Tensor) -> Tensor:
-    """sigma with <r, r^> = <r, r>."""
-    return _dot(residual, residual) / _dot(residual, code)
+    """sigma with <r, r^> = <r, r>; 0 for a residual of zero (tokens that are alone on their centroid)."""
+    return (_dot(residual, residual) / _dot(residual, code)).nan_to_num(0.0)
 
 
 def _least_squares(residual: Tensor, code: Tensor) -> Tensor:
