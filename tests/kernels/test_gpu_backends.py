@@ -228,8 +228,7 @@ def test_the_lower_centroid_wins_a_tie(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8, RAW_BITS])
-@pytest.mark.parametrize("k", [1, 4, 100])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("k", "masked"), [(1, False), (4, True), (100, False)])
 def test_the_best_of_all_are_found_with_their_exact_scores(backend: Backend, nbits: int, k: int, masked: bool) -> None:
     if nbits == RAW_BITS and backend.name.startswith("triton"):
         pytest.skip("the Triton kernels read no raw vectors")
