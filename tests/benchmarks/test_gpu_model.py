@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.gpu.compiler import parse_disassembly
 from benchmarks.gpu.counting import busy_clocks, main_loop
-from benchmarks.gpu.model import MACHINES, Kernel, predict
+from benchmarks.gpu.model import MACHINES, MANY_QUERIES, ONE_QUERY, Kernel, predict, whole_searches
 
 DISASSEMBLY = """
 	.section	.text._Zkernel,"ax",@progbits
@@ -75,3 +75,11 @@ def test_the_bound_is_the_lowest_limit() -> None:
     assert long.limit == "issue"
     assert long.bound == pytest.approx(16 / 800 * 132 * 4 * 1.755)
     assert long.with_rest < long.bound
+
+
+def test_a_whole_search_takes_its_scan_its_launches_and_its_exact_scores() -> None:
+    rates = {name: {machine.name: {"with_rest": 50.0} for machine in MACHINES} for name in (ONE_QUERY, MANY_QUERIES)}
+    found = whole_searches(rates)["H200"]
+    rescored = 400 * 130 * 32 * 128 * 2 / 20e12
+    assert found["seconds_1_query"] == pytest.approx(10e6 / 50e9 + 14 * 2.5e-6 + rescored)
+    assert 64 / found["queries_per_second_64"] == pytest.approx(64 * 10e6 / 50e9 + 14 * 2.5e-6 + 64 * rescored)
