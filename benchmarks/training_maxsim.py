@@ -18,14 +18,15 @@ tile (36 cycles beside 12 x dim) and adds 131,072 winners a head to each side, 1
 against 2.3, 3.5 times. Memory: two arrays of 157 MB against panels of the queries, at most 6 MB, and 3 MB of winners:
 30 times.
 
-Looking back: 4.7 to 5.3 times faster over several runs, since einsum takes 2.9 s at best: its backward alone 1.5 to
-1.8, in which the system also has to find two new arrays of 157 MB for every head. Ours takes .58 to .68 s, of which
-.5 are products (some 270 GFLOP/s; a core by itself makes 145 to 150 at every dimension). The wider the head, the more
-of einsum's time is products as well: 9 to 12 times at 64 dimensions, 3.3 to 4.1 at 768. Beyond the floor ours takes 1
-or 2 MB against 394: at the end of the backward pass, where gradients exist, panels and most winners are gone. Of the
+Looking back: 4.4 to 4.9 times faster in three runs (the one kept is the slowest: the machine was shared, and both
+took a third longer than at best). einsum takes 2.8 s at best, its backward alone 1.5 or more, in which the system
+also has to find two new arrays of 157 MB for every head. Ours takes .58 s at best, .68 to .94 in the median, most of
+it products (a core by itself makes 136 to 149 GFLOP/s with winners at every dimension). The wider the head, the more
+of einsum's time is products as well: 9 to 13 times at 64 dimensions, 3.3 to 4.1 at 768. Beyond the floor ours takes 1
+or 2 MB against 393: at the end of the backward pass, where gradients exist, panels and most winners are gone. Of the
 whole process, which holds vectors, gradients and torch itself, einsum takes 1.7 times as much. Halves are widened to
-fp32, 16 MB of documents at a time: 2.2 times faster in bf16, whose products einsum makes in the tile unit (AMX; its
-scores are off by .06, ours by 5e-6), 4.4 in fp16, and three times less memory, not ten.
+fp32, 16 MB of documents at a time: 2.2 to 2.6 times faster in bf16, whose products einsum makes in the tile unit
+(AMX; its scores are off by .06, ours by 5e-6), 4.3 in fp16, and three times less memory, not ten.
 """
 
 from __future__ import annotations
