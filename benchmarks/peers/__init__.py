@@ -9,8 +9,8 @@ recalls 1.5 to 3 ms, so 30x and 200x fast-plaid's two settings, 5x and 15x those
 
 Looking back (gesetze-de, all peers in one run, 2 cores with AVX-512; at the recall of each): fast-plaid's two settings
 44x and 259x at 4 bits, 54x and 285x at 2; xtr-warp-rs' 5.1x and 15.6x, 5.6x and 18.3x; colbert-ai's PLAID 11x at its
-default and 26x to 108x at wider ones; PyLate's 622x. scifact: 36x, 269x,
-8.2x and 14.4x (15.1x by 1 bit) at 4 bits, 46x, 258x, 8.0x and 17.8x at 2; colbert-ai's 11x to 81x at 4.
+default and 26x to 108x at wider ones; PyLate's 622x. scifact: 36x, 269x, 8.2x and 14.4x at 4 bits, 46x, 258x, 8.0x
+and 17.8x at 2; with the tile unit (AMX) 40x, 350x, 8.8x and 19.2x, 45x, 288x, 6.7x and 15.3x.
 
 `environments.py` pins the peers, `drivers/` has one program per peer that its own interpreter runs and that knows
 nothing of this engine, `indexes.py` builds and caches, `rounds.py` measures, `comparison.py` says what it means.

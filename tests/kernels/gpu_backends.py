@@ -35,4 +35,7 @@ def triton_interpreted() -> Backend:
 def cuda_emulated() -> Backend:
     from jcb_engine.kernels.cuda_gpu import CudaBackend
 
-    return CudaBackend(CpuBackend(threads=2), library=built(BUILD) / "libjcb_cuda_emulated.so")
+    library = built(BUILD) / "libjcb_cuda_emulated.so"
+    if not library.exists():
+        pytest.skip("this compiler has no _Float16, which the emulation of CUDA needs")
+    return CudaBackend(CpuBackend(threads=2), library=library)

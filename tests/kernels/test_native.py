@@ -53,6 +53,8 @@ def native_tests() -> Path:
 
 @cache
 def run(program: Path) -> "subprocess.CompletedProcess[str]":
+    if "cuda" in program.name and not program.exists():
+        pytest.skip("this compiler has no _Float16, which the emulation of CUDA needs")
     return subprocess.run([program], capture_output=True, text=True, check=False)
 
 
