@@ -47,8 +47,8 @@ cmake -S . -B "$BUILD" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch6
   -DJCB_BUILD_TESTS=ON -DJCB_BUILD_BINDING=OFF -DJCB_CUDA=off
 cmake --build "$BUILD" --target native_tests --parallel "${JOBS:-2}"
 
-run max test_vector_kernels test_maxsim_bad_input test_maxsim_quantized test_maxsim_error_bound
+run max test_vector_kernels test_maxsim_bad_input test_maxsim_quantized test_maxsim_error_bound test_word_table
 [[ $log != *"neon skipped"* ]] || fail "the NEON kernels were left out on a processor with dot products"
-run cortex-a72 test_vector_kernels test_maxsim_bad_input test_maxsim_quantized
+run cortex-a72 test_vector_kernels test_maxsim_bad_input test_maxsim_quantized test_word_table
 [[ $log == *"neon skipped"* ]] || fail "the NEON kernels were taken on a processor without dot products"
 echo "all passed"

@@ -146,10 +146,12 @@ void test_load_matrices() {
 void test_lanes_exchange_values() {
   const auto xored = of_warp<int>([](int lane) { return cuda::shuffle_xor(lane * 3, 5); });
   const auto taken = of_warp<double>([](int lane) { return cuda::shuffle(lane + 0.5, lane * 7 % 32); });
+  const auto wrapped = of_warp<int>([](int lane) { return cuda::shuffle(lane, lane - 3); });
   const auto votes = of_warp<uint32_t>([](int lane) { return cuda::ballot(lane % 3 == 0); });
   for (int lane = 0; lane < 32; ++lane) {
     JCB_CHECK(xored[lane] == (lane ^ 5) * 3, "lane %d", lane);
     JCB_CHECK(taken[lane] == lane * 7 % 32 + 0.5, "lane %d", lane);
+    JCB_CHECK(wrapped[lane] == (lane + 29) % 32, "lane %d: %d", lane, wrapped[lane]);
     JCB_CHECK(votes[lane] == 0x49249249u, "lane %d: %x", lane, votes[lane]);
   }
 }
@@ -211,6 +213,7 @@ void test_pairs() {
   JCB_CHECK(cuda::low_of(cuda::pair_fma(a, b, one)) == 1 + std::ldexp(1, -10), "a little more than half is rounded up");
   JCB_CHECK(cuda::low_of(cuda::pair_fma(one, b, one)) == 1, "a half goes to the even one");
   JCB_CHECK(cuda::low_of(cuda::pair_fma(tiny, one, tiny)) == std::ldexp(1, -23), "subnormal values count");
+  JCB_CHECK(cuda::number_of_bits(0) == 0 && cuda::number_of_bits(0x80000001u) == 2 && cuda::number_of_bits(~0u) == 32, "ones");
   JCB_CHECK(cuda::float_of_bits(cuda::bits_of_float(-1.5f)) == -1.5f && cuda::bits_of_float(1.0f) == 0x3f800000u, "bits");
 }
 

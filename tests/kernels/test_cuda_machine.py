@@ -41,6 +41,7 @@ INSTRUCTIONS = {
     "pair_maximum": r"max\.f16x2",
     "float_of_bits": r"mov\.b32|ld\.global(\.nc)?\.(b32|u32|f32)",
     "bits_of_float": r"mov\.b32|st\.global\.(b32|u32|f32)",
+    "number_of_bits": r"popc\.b32",
     "add_atomically": r"atom\.global\.add\.u32",
     "maximum_atomically": r"atom\.global\.max\.u64",
 }
