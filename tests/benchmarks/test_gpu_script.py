@@ -32,7 +32,9 @@ def test_every_step_that_needs_a_gpu_is_skipped_by_name(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out" / "gpu.json").read_text())
     names = {"answers", "end to end", "4096 candidates", "batch 1"}
     expected = {f"{backend}: {name}" for backend in ("cuda", "triton") for name in names}
-    assert set(record["skipped"]) == expected | {"gpu", "cuda: batch 64", "triton: compressing", "picture"}
+    widths = {f"cuda: {name}, {nbits} bits" for name in ("answers", "batch 1", "batch 64") for nbits in (8, 16)}
+    others = {"gpu", "cuda: batch 64", "triton: compressing", "picture"}
+    assert set(record["skipped"]) == expected | widths | others
     assert all(record["skipped"].values())
     assert "skipped: gpu" in result.stdout or "gpu: skipped: no GPU" in result.stdout
 
