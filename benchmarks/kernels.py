@@ -23,11 +23,11 @@ were unpacked at once), 43 at 1 bit; with AVX2 43, 78 and 123 at 1, 2 and 4 bits
 products, and overlap with them in part only. More could only come from fewer instructions for these pipes.
 
 The tile unit (AMX) multiplies 16 tokens by 32 query tokens in 16 cycles for 64 dimensions, 4 a token beside 32.
-Prediction: 12 at 4 bits, since the rest would overlap with the products; the aim was 27. Looking back: 21 and 24 at 2 and
-4 bits (119 and 103 Mtoken/s), 20 at 1 bit, 33 at 8, in the kept run; 21, 21, 21 and 27 in one without neighbours. Without
-its products it takes 4.4 less, without unpacking 3 to 5, without keeping the best 5: nothing dominates, and they add up,
-as each waits for the sums of the one before. Its mark is 4.6. That is 1.6 and 1.4 times the mark of vpdpbusd, which a
-scan by VNNI cannot exceed, and 3.1 and 2.2 times what VNNI took in the same run (65 and 53, a slow one; else 47 to 50).
+Prediction: 12 at 4 bits, since the rest would overlap with the products; the aim was 27. Looking back: 21 and 24 at 2
+and 4 bits (119 and 103 Mtoken/s), 20 at 1 bit, 33 at 8, in the kept run; 21, 21, 21 and 27 in one without neighbours.
+Without its products it takes 4.4 less, without unpacking 3 to 5, without keeping the best 5: nothing dominates. Its
+mark is 4.6. That is 1.6 and 1.4 times the mark of vpdpbusd, which a scan by VNNI cannot exceed, and 3.1 and 2.2 times
+what VNNI took in the same run (65 and 53, a slow one; else 47 to 50).
 """
 
 from __future__ import annotations
