@@ -3,8 +3,7 @@
 #
 # Builds the CUDA kernels with nvcc, runs the tests that need a GPU, compute-sanitizer over a small case, and measures. Needs
 # Python 3.11 or newer with torch, triton and numpy; no network, no faiss, no installation. What a machine lacks is skipped
-# by name. About five minutes. Results: OUT/gpu.json, OUT/training-maxsim-cuda.json,
-# OUT/log.txt.
+# by name. About five minutes. Results: OUT/gpu.json, OUT/gpu.png, OUT/training-maxsim-cuda.json, OUT/log.txt.
 set -uo pipefail
 [ $# -eq 1 ] || { echo "usage: bash benchmarks/gpu.sh OUT" >&2; exit 2; }
 mkdir -p "$1" && out=$(cd "$1" && pwd) || exit 2

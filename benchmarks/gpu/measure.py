@@ -239,14 +239,14 @@ def _compressing(backend: Backend) -> dict[str, float]:
     from jcb_engine.codec.levels import gaussian_levels
     from jcb_engine.kernels.interface import AssigningBackend, CodecArrays
     from jcb_engine.kernels.torch_quantize import Table, pack, quantize
-    from jcb_engine.kernels.triton_building import ROWS_AT_ONCE, Compared
+    from jcb_engine.kernels.triton_building import ROWS_AT_ONCE, DeviceCentroids
 
     assert isinstance(backend, AssigningBackend)
     generator = np.random.default_rng(4)
     centroids = _units(generator, 16_384) * np.float32(0.8)
     vectors = _units(generator, 4 * ROWS_AT_ONCE)
     there, rows = torch.from_numpy(centroids).cuda(), torch.from_numpy(vectors[:ROWS_AT_ONCE]).cuda()
-    compared = Compared(there)
+    compared = DeviceCentroids(there)
     products = rows[:2000].double() @ there.double().T - 0.5 * there.double().square().sum(dim=1)
     found = {"nearest_share": float((products.argmax(dim=1) == compared.nearest(rows[:2000])).float().mean())}
     found["assigned_per_second"] = ROWS_AT_ONCE / statistics.median(_torch_times(lambda: compared.nearest(rows)))

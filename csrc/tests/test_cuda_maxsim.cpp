@@ -4,23 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "tests/check.h"
 #include "tests/corpus.h"
+#include "tests/emulated_gpu.h"
 
 namespace jcb::tests {
 namespace {
-
-StoreView store_of(const Corpus& corpus) {
-  StoreView store;
-  store.codec = corpus.codec();
-  store.segments = {corpus.segment()};
-  store.segment_starts = {0, store.segments[0].documents};
-  return store;
-}
 
 std::vector<float> scored(const cuda::DeviceQueries& queries, const Candidates& candidates, size_t count, bool exact) {
   std::vector<float> scores(count, NAN);
@@ -493,10 +485,7 @@ int run_all() {
 
 }  // namespace jcb::tests
 
-// JCB_EMULATION_SEED: where the orders of threads begin, to try others.
 int main() {
-  if (const char* seed = std::getenv("JCB_EMULATION_SEED")) {
-    jcb::cuda::emulation::settings.seed = static_cast<uint32_t>(std::strtoul(seed, nullptr, 10));
-  }
+  jcb::tests::take_seed_from_environment();
   return jcb::tests::run_all();
 }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <set>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "cuda/kernels/select.h"
 #include "tests/check.h"
 #include "tests/corpus.h"
+#include "tests/emulated_gpu.h"
 
 namespace jcb::tests {
 namespace {
@@ -110,14 +110,6 @@ void test_a_margin_lets_more_in_and_too_little_room_is_told() {
 }
 
 // ---------------------------------------------------------------------------------------------------------- the graph
-StoreView store_of(const Corpus& corpus) {
-  StoreView store;
-  store.codec = corpus.codec();
-  store.segments = {corpus.segment()};
-  store.segment_starts = {0, store.segments[0].documents};
-  return store;
-}
-
 struct Case {
   const char* what;
   std::vector<int64_t> query_lengths;
@@ -265,10 +257,7 @@ int run_all() {
 
 }  // namespace jcb::tests
 
-// JCB_EMULATION_SEED: where the orders of threads begin, to try others.
 int main() {
-  if (const char* seed = std::getenv("JCB_EMULATION_SEED")) {
-    jcb::cuda::emulation::settings.seed = static_cast<uint32_t>(std::strtoul(seed, nullptr, 10));
-  }
+  jcb::tests::take_seed_from_environment();
   return jcb::tests::run_all();
 }

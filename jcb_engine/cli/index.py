@@ -251,7 +251,10 @@ def _tune(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="cpu|cuda|cuda:N", help="Where documents are scored; the processor if left out."),
+        typer.Option(
+            metavar="cpu|cuda|cuda:N",
+            help="Where documents are scored; the processor if left out. Several: cuda:0,cuda:1.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the curve as JSON.")] = False,
 ) -> None:

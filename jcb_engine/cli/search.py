@@ -37,7 +37,10 @@ _Backend = Annotated[
     str | None, typer.Option(metavar="cpu|cuda|triton|reference", help="Kernels; the best for the device if left out.")
 ]
 _Device = Annotated[
-    str | None, typer.Option(metavar="cpu|cuda|cuda:N", help="Where documents are scored; the processor if left out.")
+    str | None,
+    typer.Option(
+        metavar="cpu|cuda|cuda:N", help="Where documents are scored; the processor if left out. Several: cuda:0,cuda:1."
+    ),
 ]
 _Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads of the kernels; all processors if left out.")]
 _FirstStage = Annotated[

@@ -67,6 +67,8 @@ class IndexOptions:
             raise InputError(f"nbits is {self.nbits}; it must be one of {', '.join(map(str, BIT_WIDTHS))}")
         if self.centroids is not None and self.centroids < 1:
             raise InputError(f"centroids is {self.centroids}; it must be at least 1, or left out for the default")
+        if self.device is not None and "," in self.device:
+            raise InputError(f"device is {self.device!r}; a build takes one device, such as cuda:0")
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}; it must be 0 or more")
         if self.max_ram_bytes < _SMALLEST_RAM_BYTES:

@@ -25,7 +25,7 @@ from jcb_engine.kernels.checks import (
     check_segment,
 )
 from jcb_engine.kernels.cuda_library import LIBRARY, CudaLibrary, DeviceQueries, DeviceStore
-from jcb_engine.kernels.host_operations import HostOperations
+from jcb_engine.kernels.host_operations import HostedStore, HostOperations
 from jcb_engine.kernels.interface import (
     Backend,
     Candidates,
@@ -44,7 +44,7 @@ SCANNED_TOKENS = 64_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CudaStore:
+class CudaStore(HostedStore):
     """A copy on the GPU, and the same store as the host's kernels have it. tables: of its calls, those alive."""
 
     codec: CodecArrays
@@ -60,18 +60,6 @@ class CudaStore:
     def remembered(self) -> list[CudaTable]:
         with self.lock:
             return list(self.tables)
-
-    @property
-    def documents(self) -> int:
-        return self.host.documents
-
-    @property
-    def tokens(self) -> int:
-        return self.host.tokens
-
-    @property
-    def segment_starts(self) -> Int64Array:
-        return self.host.segment_starts
 
 
 @dataclass(eq=False)

@@ -12,8 +12,27 @@ from jcb_engine.kernels.interface import Backend, CentroidLists, CodecArrays, Li
 from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 
+class HostedStore:
+    """Half a store: what a store on a GPU says of itself is what `host`, the same one on the host, says."""
+
+    __slots__ = ()
+    host: Store
+
+    @property
+    def documents(self) -> int:
+        return self.host.documents
+
+    @property
+    def tokens(self) -> int:
+        return self.host.tokens
+
+    @property
+    def segment_starts(self) -> Int64Array:
+        return self.host.segment_starts
+
+
 class HostOperations:
-    """Half a backend: hands these operations to the host's. A store of such a backend has the host's own in `host`."""
+    """Half a backend: hands these operations to the host's. Its stores are HostedStores."""
 
     def __init__(self, host: Backend) -> None:
         self._host = host
@@ -55,11 +74,10 @@ class HostOperations:
         limit: int,
         mask: Uint8Array | None = None,
     ) -> tuple[Lists, Float32Array]:
-        host_store = getattr(store, "host", None)
-        if host_store is None:
+        if not isinstance(store, HostedStore):
             raise InputError(f"the store is a {type(store).__name__}; prepare it with this backend")
         return self._host.accumulate_postings(
-            host_store, probes, np.ascontiguousarray(probe_scores), frontier, query_offsets, limit, mask
+            store.host, probes, np.ascontiguousarray(probe_scores), frontier, query_offsets, limit, mask
         )
 
     def inner_products(self, rows: Float32Array, columns: Float32Array) -> Float32Array:

@@ -16,7 +16,7 @@ import numpy as np
 
 from jcb_engine.errors import CorruptIndexError, InputError
 from jcb_engine.kernels.checks import check_candidates, check_codec, check_mask, check_segment
-from jcb_engine.kernels.host_operations import HostOperations
+from jcb_engine.kernels.host_operations import HostedStore, HostOperations
 from jcb_engine.kernels.interface import (
     Backend,
     Candidates,
@@ -36,24 +36,12 @@ _MASK_BITS = 8  # parts begin at multiples of it: a mask is then parted by bytes
 
 
 @dataclass(frozen=True, slots=True)
-class PartedStore:
+class PartedStore(HostedStore):
     """The same documents on the host, for postings, and in parts: part i has starts[i] .. starts[i + 1] - 1."""
 
     host: Store
     parts: tuple[Store, ...]
     starts: Int64Array
-
-    @property
-    def documents(self) -> int:
-        return self.host.documents
-
-    @property
-    def tokens(self) -> int:
-        return self.host.tokens
-
-    @property
-    def segment_starts(self) -> Int64Array:
-        return self.host.segment_starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,22 +231,23 @@ def _documents_of(segments: Sequence[SegmentArrays], first: int, last: int) -> l
     return found
 
 
-def _cut(store: PartedStore, candidates: Candidates) -> tuple[Int64Array, list[Candidates]]:
+def _cut(store: PartedStore, candidates: Candidates) -> tuple[Int64Array, Sequence[Candidates]]:
     """Which part each candidate is in, and each part's candidates in the numbers of its own documents."""
     bounds = list(itertools.pairwise(store.starts.tolist()))
     if isinstance(candidates, Ranges):
-        documents = np.concatenate([np.zeros(0, np.int64), *map(np.arange, candidates.starts, candidates.ends)])
-        ranges: list[Candidates] = []
+        ranges = []
         for first, last in bounds:
             starts, ends = (np.clip(edges, first, last) - first for edges in (candidates.starts, candidates.ends))
             ranges.append(Ranges(starts, ends))
-        return store.starts.searchsorted(documents, side="right") - 1, ranges
+        # Of one range after the other, how many documents are in each part: parts follow each other as documents do.
+        counts = np.stack([part.ends - part.starts for part in ranges], axis=1)
+        return np.repeat(np.tile(np.arange(len(bounds)), len(counts)), counts.ravel()), ranges
     if len(candidates.documents) and int(candidates.documents.max()) >= store.documents:
         raise CorruptIndexError(
             f"document {int(candidates.documents.max())} is not in the store, which has {store.documents}"
         )
     places = store.starts.searchsorted(candidates.documents.astype(np.int64), side="right") - 1
-    lists: list[Candidates] = []
+    lists = []
     for number, (first, _) in enumerate(bounds):
         own = places == number
         before = np.concatenate([[0], np.cumsum(own)])

@@ -21,7 +21,7 @@ STEP, BLOCK, CHUNK = 128, 64, 64  # vectors of a program, centroids of a step, d
 _WARPS = 8
 
 
-class Compared:
+class DeviceCentroids:
     """Centroids [K, D] on a device, to find the nearest of."""
 
     def __init__(self, centroids: torch.Tensor) -> None:
@@ -48,7 +48,7 @@ def nearest(vectors: Float32Array, centroids: Float32Array, device: torch.device
     """
     check_array("centroids", centroids, np.float32, (None, None))
     check_array("vectors", vectors, np.float32, (None, centroids.shape[1]))
-    compared = Compared(torch.from_numpy(centroids).to(device))
+    compared = DeviceCentroids(torch.from_numpy(centroids).to(device))
     ids = np.empty(len(vectors), dtype=np.uint32)
     for start in range(0, len(vectors), ROWS_AT_ONCE):
         rows = torch.from_numpy(vectors[start : start + ROWS_AT_ONCE]).to(device)

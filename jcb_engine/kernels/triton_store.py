@@ -11,6 +11,7 @@ import torch
 
 from jcb_engine.errors import CorruptIndexError, InputError
 from jcb_engine.kernels.checks import CODE_WIDTHS, check_codec, check_segment
+from jcb_engine.kernels.host_operations import HostedStore
 from jcb_engine.kernels.interface import Candidates, CodecArrays, Lists, SegmentArrays, Store
 from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
@@ -20,7 +21,7 @@ _MOST_PIECES = 65_535  # of a launch, along its second axis
 
 
 @dataclass(frozen=True, slots=True)
-class TritonStore:
+class TritonStore(HostedStore):
     """Segments on a GPU, one after the other. T tokens, N documents, K centroids.
 
     host: the same store as the CPU kernels have it, for postings. codes [T, code_bytes] uint8; ids [T] int32; norms,
@@ -40,18 +41,6 @@ class TritonStore:
     max_sigma: float
     max_norm: float
     longest: float
-
-    @property
-    def documents(self) -> int:
-        return len(self.doc_offsets) - 1
-
-    @property
-    def tokens(self) -> int:
-        return len(self.ids)
-
-    @property
-    def segment_starts(self) -> Int64Array:
-        return self.host.segment_starts
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,10 @@ class Cascade:
         """
         exact = exact or self._all_are_scored(settings, among)
         scanning = self._scanning(exact, may_scan, groups, among)
-        everything = exact or scanning is not None
-        most_queries = max(1, _SCORES_AT_ONCE // max(1, self._store.documents)) if everything else len(encoded)
+        most_queries = len(encoded)
+        if exact or scanning is not None:
+            scored = len(among) if scanning is None else self._store.documents
+            most_queries = max(1, _SCORES_AT_ONCE // max(1, scored))
         rotated = self._codec.rotate(encoded.vectors, self._backend)
         for first, last in blocks_of_tokens(encoded.offsets, most_queries):
             offsets = encoded.offsets[first : last + 1]

@@ -120,5 +120,7 @@ def test_building_on_a_gpu_that_is_not_here_is_an_error_before_any_work(tmp_path
     with pytest.raises(BackendUnavailableError, match="no GPU can be used"):
         IndexWriter.create(tmp_path / "index", dim=32, device="cuda")
     assert not (tmp_path / "index").exists()
+    with pytest.raises(InputError, match="a build takes one device, such as cuda:0"):
+        IndexWriter.create(tmp_path / "index", dim=32, device="cuda:0,cuda:1")
     with pytest.raises(InputError, match="device 'gpu' is unknown"):
         IndexWriter.create(tmp_path / "index", dim=32, device="gpu")

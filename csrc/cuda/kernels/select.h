@@ -86,8 +86,8 @@ JCB_DEVICE KthKey find_key(const uint32_t* digits, uint32_t k, int passes) {
   return key;
 }
 
-// The block's shared memory holds kDigitBins counts and three more numbers.
-constexpr size_t kSelectSharedBytes = (kDigitBins + 4) * sizeof(uint32_t);
+// The block's shared memory holds kDigitBins counts, and what was found so far: a key, and whether there is one.
+constexpr size_t kSelectSharedBytes = (kDigitBins + 2) * sizeof(uint32_t);
 
 // k: how many are looked for, on the device.
 JCB_KERNEL(kSelectThreads, 2) count_digits(Ranked ranked, const uint32_t* k, int pass, uint32_t blocks_a_query) {
