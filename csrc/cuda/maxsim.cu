@@ -146,7 +146,8 @@ PreparedPieces::PreparedPieces(const DeviceStore& store, uint32_t count)
       units_(count),
       scores_(static_cast<size_t>(count) * store.centroid_rows() * kColumns) {}
 
-void PreparedPieces::prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream) const {
+void PreparedPieces::prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream,
+                             float* products) const {
   if (count_ == 0) return;
   launch<prepare_queries>(
       stream, count_, kPrepareThreads, 2 * kColumns * sizeof(float),
@@ -158,7 +159,7 @@ void PreparedPieces::prepare(const DeviceStore& store, const float* vectors, con
   const unsigned blocks = blocks_a_piece(4, count_, row_tiles, kCentroidThreads / kWarpLanes);
   launch<centroid_scores>(stream, blocks * count_, kCentroidThreads, 0,
                           CentroidScores{store.centroid_tiles.data(), halves_.data(), scores_.data(), row_tiles,
-                                         2 * store.shape.blocks, blocks});
+                                         2 * store.shape.blocks, blocks, products});
 }
 
 Queries PreparedPieces::view(const DeviceStore& store, const Piece* pieces) const {

@@ -51,7 +51,9 @@ class PreparedPieces {
   PreparedPieces(const DeviceStore& store, uint32_t count);
 
   // vectors, pieces: on the device, and read in the order of the stream.
-  void prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream) const;
+  // products: null, or where centroid scores go as they are, [pieces][32][centroid rows] in steps.
+  void prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream,
+               float* products = nullptr) const;
   Queries view(const DeviceStore& store, const Piece* pieces) const;
 
  private:

@@ -156,12 +156,12 @@ SCAN_MUTANTS = {
     "negative scores are in the wrong order": (KERNELS + "select.h", "bits >> 31 ? ~bits", "bits >> 31 ? bits"),
     "fast scores are taken for exact ones": (
         "csrc/cuda/scan.cu",
-        "{exact.digits, input<float>(bounds_at)",
-        "{exact.digits, nullptr",
+        "{exact.digits, bounds,",
+        "{exact.digits, nullptr,",
     ),
     "digits of the search before are left": (
         "csrc/cuda/scan.cu",
-        "    set_to_zero(work_there.data(), counted_bytes, stream);\n",
+        "    set_to_zero(memory.own<char>(0), counted_bytes, stream);\n",
         "",
     ),
     "only the last piece of a query counts": (
