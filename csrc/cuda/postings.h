@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cuda/device.h"
-#include "cuda/kernels/postings.h"
+#include "cuda/posting_range.h"
 #include "jcb/store.h"
 
 namespace jcb::cuda {

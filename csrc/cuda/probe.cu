@@ -5,6 +5,7 @@
 
 #include "cuda/graph_memory.h"
 #include "cuda/kernels/narrow.h"
+#include "cuda/kernels/postings.h"
 #include "cuda/selecting.h"
 
 namespace jcb::cuda {
@@ -91,9 +92,7 @@ struct Prober::Recorded {
     Ranked ranked{scores, pool.counts, pool_room};
     ranked.numbers = pool.documents;
     uint32_t *const counts = memory.own<uint32_t>(kept_counts_at), *const kept = memory.own<uint32_t>(kept_at);
-    launch<reach_few<true>>(stream, shape.queries, kFewThreads, kFewSharedBytes, ranked, ranked,
-                            static_cast<const float*>(nullptr), 0.0f, Reaching{nullptr, nullptr, counts, kept, shape.documents},
-                            wanted(kKept));
+    launch_best_of_few(ranked, {nullptr, nullptr, counts, kept, shape.documents}, wanted(kKept), shape.queries, stream);
     return {pool.first_pieces, counts, kept, shape.documents};
   }
 
@@ -112,14 +111,12 @@ struct Prober::Recorded {
 
     uint32_t *const first_counts = memory.own<uint32_t>(first_counts_at), *const first = memory.own<uint32_t>(first_at);
     float *const judged = memory.own<float>(judged_at), *const exact = memory.own<float>(exact_at);
-    launch<reach_few<false>>(stream, shape.queries, kFewThreads, kFewSharedBytes, fast, fast,
-                             static_cast<const float*>(nullptr), 0.0f,
-                             Reaching{nullptr, nullptr, first_counts, first, shape.documents, judged}, wanted(kFirst));
+    launch_reach_few(fast, fast, {nullptr, nullptr, first_counts, first, shape.documents, judged}, wanted(kFirst),
+                     shape.queries, stream);
     launch_exact(store, queries, {kept.first_pieces, first_counts, first, shape.documents}, shape.queries, stream, exact);
     uint32_t *const counts = memory.output<uint32_t>(counts_at), *const found = memory.output<uint32_t>(found_at);
-    launch<reach_few<false>>(stream, shape.queries, kFewThreads, kFewSharedBytes, Ranked{exact, first_counts, shape.documents},
-                             fast, static_cast<const float*>(judged), kErrors,
-                             Reaching{nullptr, nullptr, counts, found, shape.documents}, wanted(kWanted));
+    launch_reach_judged({exact, first_counts, shape.documents}, fast, judged, kErrors,
+                        {nullptr, nullptr, counts, found, shape.documents}, wanted(kWanted), shape.queries, stream);
     launch_exact(store, queries, {kept.first_pieces, counts, found, shape.documents}, shape.queries, stream,
                  memory.output<float>(scores_at));
   }

@@ -1,24 +1,22 @@
 // The kernels of select.h, launched.
 #pragma once
-#include <algorithm>
-
 #include "cuda/device.h"
-#include "cuda/kernels/select.h"
+#include "cuda/kernels/ranked.h"
 
 namespace jcb::cuda {
 
-// The k-th largest of `ranked` is then in its digits. most: scores of a query.
-inline void launch_count(const Ranked& ranked, const uint32_t* k, uint32_t queries, uint32_t most, Stream stream) {
-  const unsigned blocks = std::max<uint32_t>(1, std::min<uint32_t>(most / kScoresABlock, 4 * multiprocessors() / queries));
-  for (int pass = 0; pass < kDigitPasses; ++pass) {
-    launch<count_digits>(stream, blocks * queries, kSelectThreads, kSelectSharedBytes, ranked, k, pass, blocks);
-  }
-}
+// k: on the device. The k-th largest of `ranked` is then in its digits. most: scores of a query.
+void launch_count(const Ranked& ranked, const uint32_t* k, uint32_t queries, uint32_t most, Stream stream);
+void launch_collect(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, uint32_t most,
+                    Stream stream);
 
-inline void launch_collect(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, uint32_t most,
-                           Stream stream) {
-  const unsigned blocks = std::max<uint32_t>(1, std::min<uint32_t>(most / kScoresABlock, 8 * multiprocessors() / queries));
-  launch<collect_reaching>(stream, blocks * queries, kSelectThreads, sizeof(uint64_t), ranked, reaching, k, blocks);
-}
+// Of some thousand scores a query, both in one kernel (reach_few): the k best, the lower numbers where scores tie ...
+void launch_best_of_few(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream);
+// ... all of `ranked` that reach the k-th score of found_in, and ...
+void launch_reach_few(const Ranked& found_in, const Ranked& ranked, const Reaching& reaching, const uint32_t* k,
+                      uint32_t queries, Stream stream);
+// ... all that reach it raised by `errors` times the largest difference of found_in to `judged`, [queries][its stride].
+void launch_reach_judged(const Ranked& found_in, const Ranked& ranked, const float* judged, float errors,
+                         const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream);
 
 }  // namespace jcb::cuda

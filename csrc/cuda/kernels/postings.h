@@ -6,6 +6,7 @@
 // which come out the same in any order. A block takes one token and a range of documents. It reads the postings from the
 // best probe down, and keeps a bit for each document that it has met: only the first meeting gains.
 #pragma once
+#include "cuda/posting_range.h"
 #include "cuda/query_layout.h"
 
 namespace jcb::cuda {
@@ -13,16 +14,7 @@ namespace jcb::cuda {
 constexpr int kPostingThreads = 256;
 constexpr uint32_t kMostProbes = 256;
 constexpr int kPostingsAhead = 4;           // lists whose entries are on their way while one is read
-constexpr uint32_t kMostRangeDocuments = 1 << 18;  // 32 KB of bits
 constexpr float kFullGain = 0x7f000000;     // of all tokens together: as a float's bits, it is still a number
-
-// Documents of one segment that follow each other: `first` in the segment, `start` in the store. begins, ends: [centroids],
-// places in `documents` of what the posting of a centroid holds of them.
-struct PostingRange {
-  const uint64_t *begins, *ends;
-  const uint32_t* documents;
-  uint32_t first, start, count;
-};
 
 // Of each query token, what collect_reaching found: centroids that beat the frontier, in no order.
 struct Probes {

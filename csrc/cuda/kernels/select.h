@@ -4,12 +4,11 @@
 // digit where the counts from above reach k, and so on down: each pass counts only what agrees with the digits found so
 // far. -inf is never counted: a document without tokens is no hit.
 #pragma once
-#include "cuda/kernels/work.h"
+#include "cuda/kernels/ranked.h"
 
 namespace jcb::cuda {
 
 constexpr int kSelectThreads = 256;
-constexpr int kDigitPasses = 3, kDigitBins = 2048;
 constexpr uint32_t kScoresABlock = 4096;  // at least
 
 JCB_ANYWHERE constexpr int digit_bits(int pass) { return pass == 2 ? 10 : 11; }
@@ -20,29 +19,6 @@ JCB_DEVICE uint32_t key_of(float score) {
   return bits >> 31 ? ~bits : bits | 0x80000000u;
 }
 JCB_DEVICE float score_of(uint32_t key) { return float_of_bits(key >> 31 ? key & 0x7fffffffu : ~key); }
-
-// Scores of some queries, [queries][stride].
-struct Ranked {
-  const float* scores;
-  const uint32_t* counts = nullptr;  // [queries], of which at most `stride` are there; null: `count` of each
-  uint64_t stride = 0;
-  uint32_t count = 0;
-  const uint8_t* mask = nullptr;  // bit d & 7 of byte d >> 3 allows score d; null allows all
-  uint32_t* digits = nullptr;     // [queries][kDigitPasses][kDigitBins], zeros before the first pass
-  const uint32_t* numbers = nullptr;  // [queries][stride]: the documents that have the scores; null: documents 0, 1 ..
-  float more_than = kMinusInfinity;   // only such scores count
-
-  JCB_DEVICE uint32_t length(uint32_t query) const {
-    if (counts == nullptr) return count;
-    return counts[query] < stride ? counts[query] : static_cast<uint32_t>(stride);
-  }
-  JCB_DEVICE bool counts_score(uint32_t i, float score) const {
-    return score > more_than && (mask == nullptr || (mask[i >> 3] >> (i & 7) & 1));
-  }
-  JCB_DEVICE uint32_t number(uint32_t query, uint32_t i) const {
-    return numbers == nullptr ? i : numbers[query * stride + i];
-  }
-};
 
 // A score and a document as one integer: higher scores, then lower numbers, are higher.
 JCB_DEVICE uint64_t place_key(float score, uint32_t number) { return static_cast<uint64_t>(key_of(score)) << 32 | ~number; }
@@ -123,18 +99,6 @@ JCB_KERNEL(kSelectThreads, 2) count_digits(Ranked ranked, const uint32_t* k, int
     if (bins[i] != 0) add_atomically(&digits[pass * kDigitBins + i], bins[i]);
   }
 }
-
-// Which documents reach what was found: of others, score >= the k-th less the query's margin, or beyond it.
-struct Reaching {
-  const uint32_t* digits;  // [queries][kDigitPasses][kDigitBins]
-  const float* margins;    // [queries]; null: none
-  uint32_t* counts;        // [queries], zeros before
-  uint32_t* documents;     // [queries][room]
-  uint32_t room;
-  float* scores = nullptr;  // [queries][room] of these documents, where wanted
-  float* kths = nullptr;    // [queries], where wanted: the k-th score, -inf where there are not so many
-  bool beyond = false;      // score > the k-th
-};
 
 // Those among a part of the scores whose keys reach `floor`: the place `first` of each step is the same for the block.
 // The sum of given.counts goes on where there is no room left: it tells. Documents come in no order.
