@@ -12,7 +12,6 @@ namespace jcb::cuda {
 namespace {
 
 constexpr size_t kMostGraphs = 8;   // each has its own arrays: a sum a document and query, for one
-constexpr uint32_t kTies = 4096;    // of documents that gained as much as the last of the pool
 constexpr uint32_t kMostScored = 1 << 17;
 // As jcb_engine/search/ranking.py: so many documents show how wrong fast scores are, and none is taken to be kErrors
 // times as wrong as the worst of them.
@@ -25,10 +24,11 @@ enum Counts { kBeyondProbes, kPool, kKept, kFirst, kWanted, kNumbersOfCounts }; 
 
 // A graph, and all memory that it reads and writes.
 struct Prober::Recorded {
-  Recorded(const DeviceStore& store, const DevicePostings& postings, const ProbeShape& shape, Stream stream)
+  Recorded(const DeviceStore& store, const DevicePostings& postings, uint32_t ties, const ProbeShape& shape, Stream stream)
       : store(store),
         postings(postings),
         shape(shape),
+        pool_room(static_cast<uint32_t>(std::min<int64_t>(store.documents(), int64_t{shape.pool} + ties))),
         prepared(store, shape.pieces),
         memory(inputs, work, outputs),
         products(static_cast<size_t>(tokens) * store.centroid_rows()),
@@ -176,7 +176,7 @@ struct Prober::Recorded {
   const DevicePostings& postings;
   const ProbeShape shape;
   const uint32_t documents = static_cast<uint32_t>(store.documents()), tokens = shape.pieces * kColumns;
-  const uint32_t pool_room = std::min(documents, shape.pool + kTies);
+  const uint32_t pool_room;
   const bool is_summed = shape.pieces != shape.queries;
   const size_t pooled = static_cast<size_t>(shape.queries) * pool_room;
   const size_t scored = static_cast<size_t>(shape.queries) * shape.documents;
@@ -226,16 +226,17 @@ struct Prober::Recorded {
   std::unique_ptr<Graph> graph;
 };
 
-Prober::Prober(const DeviceStore& store, const StoreView& view, uint32_t range_documents)
+Prober::Prober(const DeviceStore& store, const StoreView& view, uint32_t range_documents, uint32_t ties)
     : store_(store),
-      postings_(view, range_documents != 0 ? range_documents : range_documents_for(store.documents()), store.stream) {}
+      postings_(view, range_documents != 0 ? range_documents : range_documents_for(store.documents()), store.stream),
+      ties_(ties) {}
 Prober::~Prober() = default;
 
 Prober::Recorded& Prober::recorded_for(const ProbeShape& shape) {
   const auto known = graphs_.find(shape);
   if (known != graphs_.end()) return *known->second;
   if (graphs_.size() >= kMostGraphs) graphs_.clear();
-  return *graphs_.emplace(shape, std::make_unique<Recorded>(store_, postings_, shape, stream_.get())).first->second;
+  return *graphs_.emplace(shape, std::make_unique<Recorded>(store_, postings_, ties_, shape, stream_.get())).first->second;
 }
 
 bool Prober::search(const float* queries, const int64_t* query_offsets, int64_t query_count, int64_t k,

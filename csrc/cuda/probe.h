@@ -20,6 +20,8 @@ struct ProbeSettings {
   int64_t documents;  // ... are scored
 };
 
+constexpr uint32_t kMostTies = 4096;
+
 // What makes one graph different from another.
 struct ProbeShape {
   uint32_t queries, pieces, probes, pool, documents;
@@ -31,8 +33,9 @@ struct ProbeShape {
 // For one store, which it points to. Several threads may ask; one at a time is served.
 class Prober {
  public:
-  // view: what `store` was made of; read here, not kept. range_documents: see DevicePostings; 0 chooses.
-  Prober(const DeviceStore& store, const StoreView& view, uint32_t range_documents = 0);
+  // view: what `store` was made of; read here, not kept. range_documents: see DevicePostings; 0 chooses. ties: how many
+  // documents beyond the pool may have gained as much as its last. Both for tests.
+  Prober(const DeviceStore& store, const StoreView& view, uint32_t range_documents = 0, uint32_t ties = kMostTies);
   ~Prober();
 
   // Whether candidates were found as asked: not of raw vectors, not with more than kMostProbes, k above kMostWanted or
@@ -54,6 +57,7 @@ class Prober {
 
   const DeviceStore& store_;
   const DevicePostings postings_;
+  const uint32_t ties_;
   std::mutex one_at_a_time_;
   OwnStream stream_;
   std::map<ProbeShape, std::unique_ptr<Recorded>> graphs_;
