@@ -10,9 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "cuda/kernels/narrow.h"
 #include "cuda/kernels/postings.h"
-#include "cuda/kernels/select.h"
+#include "cuda/selecting.h"
 #include "tests/check.h"
 #include "tests/corpus.h"
 #include "tests/emulated_gpu.h"
@@ -170,18 +169,13 @@ std::set<uint32_t> selected(const Few& given, uint32_t k, bool exactly, float er
   cuda::Ranked ranked{scores.data(), counts.data(), count};
   ranked.numbers = numbers.data();
   const cuda::Reaching reaching{nullptr, nullptr, found_count.data(), found.data(), count};
-  const auto run = [&](auto kernel) { kernel(); };
-  run([&] {
-    if (exactly) {
-      cuda::launch<cuda::reach_few<true>>({}, 1, cuda::kFewThreads, cuda::kFewSharedBytes, ranked, ranked,
-                                          static_cast<const float*>(nullptr), 0.0f, reaching,
-                                          static_cast<const uint32_t*>(k_there.data()));
-    } else {
-      cuda::launch<cuda::reach_few<false>>({}, 1, cuda::kFewThreads, cuda::kFewSharedBytes, ranked, ranked,
-                                           static_cast<const float*>(errors == 0.0f ? nullptr : judged.data()), errors, reaching,
-                                           static_cast<const uint32_t*>(k_there.data()));
-    }
-  });
+  if (exactly) {
+    cuda::launch_best_of_few(ranked, reaching, k_there.data(), 1, {});
+  } else if (errors == 0.0f) {
+    cuda::launch_reach_few(ranked, ranked, reaching, k_there.data(), 1, {});
+  } else {
+    cuda::launch_reach_judged(ranked, ranked, judged.data(), errors, reaching, k_there.data(), 1, {});
+  }
   std::vector<uint32_t> documents = back(found);
   const uint32_t length = back(found_count)[0];
   JCB_CHECK(length <= count, "%u found among %u", length, count);
@@ -329,8 +323,8 @@ void check_search(const Case& given, const Posted& posted, const cuda::DeviceSto
 }
 
 void test_candidates_are_found_narrowed_and_ranked() {
-  for (const int nbits : {1, 2, 4, 8}) {
-    CorpusOptions options = some_documents(150, nbits == 4 ? 48 : 32);
+  for (const int nbits : {2, 8}) {
+    CorpusOptions options = some_documents(150, nbits == 8 ? 48 : 32);
     options.nbits = nbits;
     const Posted posted(options, nbits == 2 ? 2 : 1);
     const cuda::DeviceStore store(posted.view());

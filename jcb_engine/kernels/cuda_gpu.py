@@ -1,6 +1,7 @@
-"""The CUDA backend: MaxSim on one GPU by the kernels of csrc/cuda.
+"""The CUDA backend: MaxSim and whole searches on one GPU by the kernels of csrc/cuda.
 
-Centroids are scored on the processor, and only where candidates are looked for: MaxSim itself needs no table.
+Where candidates are found in another way than by all centroids, these are scored on the processor: MaxSim itself needs
+no table.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from weakref import WeakSet
 
 import numpy as np
@@ -33,6 +34,7 @@ from jcb_engine.kernels.interface import (
     CodecArrays,
     Lists,
     Precision,
+    Probing,
     SegmentArrays,
     Store,
 )
@@ -48,10 +50,19 @@ class CudaStore(HostedStore):
     """A copy on the GPU, and the same store as the host's kernels have it. tables: of its calls, those alive."""
 
     codec: CodecArrays
+    segments: Sequence[SegmentArrays]
     host: Store
     device: DeviceStore
     tables: WeakSet[CudaTable] = field(default_factory=WeakSet)
     lock: Lock = field(default_factory=Lock)
+    has_postings: Event = field(default_factory=Event)
+
+    def give_postings(self) -> None:
+        """Copy them to the GPU where they are not there yet: who scans never needs them."""
+        with self.lock:
+            if not self.has_postings.is_set():
+                self.device.give_postings(self.codec, self.segments)
+                self.has_postings.set()
 
     def remember(self, table: CudaTable) -> None:
         with self.lock:
@@ -113,9 +124,8 @@ class CudaBackend(HostOperations):
         check_codec(codec)
         for segment in segments:
             check_segment(codec, segment)
-        return CudaStore(
-            codec, self._host.prepare(codec, segments), self._library.new_store(self._device, codec, segments)
-        )
+        device = self._library.new_store(self._device, codec, segments)
+        return CudaStore(codec, segments, self._host.prepare(codec, segments), device)
 
     def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> CudaTable:
         own = _own_store(store)
@@ -183,6 +193,22 @@ class CudaBackend(HostOperations):
         check_offsets("query_offsets", query_offsets, len(queries))
         check_mask(mask, own.documents)
         return own.device.search(queries, query_offsets, k, mask)
+
+    def best_among_probed(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        probing: Probing,
+        mask: Uint8Array | None = None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        own = _own_store(store)
+        check_array("queries", queries, np.float32, (None, own.codec.dim))
+        check_offsets("query_offsets", query_offsets, len(queries))
+        check_mask(mask, own.documents)
+        own.give_postings()
+        return own.device.probe(queries, query_offsets, k, probing, mask)
 
     def _table(self, store: CudaStore, queries: Float32Array, table: CentroidTable | None) -> CudaTable:
         if table is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
-from jcb_engine.kernels.interface import CodecArrays, SegmentArrays
+from jcb_engine.kernels.interface import CodecArrays, Probing, SegmentArrays
 from jcb_engine.types import AnyArray, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 LIBRARY = Path(__file__).with_name("libjcb_cuda.so")
@@ -70,7 +70,7 @@ class CudaLibrary:
             self._functions: Any = ctypes.CDLL(str(path))
         except OSError as error:
             raise BackendUnavailableError(f"the CUDA kernels cannot be loaded: {error}") from error
-        for name in ("jcb_cuda_new_store", "jcb_cuda_new_queries", "jcb_cuda_search"):
+        for name in ("jcb_cuda_new_store", "jcb_cuda_new_queries", "jcb_cuda_search", "jcb_cuda_probe"):
             getattr(self._functions, name).restype = _Pointer
         sizes = (ctypes.c_int64 * 3)()
         self._functions.jcb_cuda_sizes(sizes)
@@ -126,13 +126,45 @@ class DeviceStore:
 
         mask: bitmap of allowed documents. None where lists have no room for all of them (csrc/cuda/scan.h).
         """
+        return self._found("jcb_cuda_search", (), queries, query_offsets, k, mask)
+
+    def give_postings(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> None:
+        """Copy the postings of the segments that the store was made of, for `probe`. Once, and by one thread."""
+        views = (_Segment * len(segments))(*(_segment_view(segment) for segment in segments))
+        failure = _Failure()
+        self._functions.jcb_cuda_give_postings(
+            self._pointer,
+            ctypes.byref(_codec_view(codec)),
+            views,
+            ctypes.c_int64(len(segments)),
+            ctypes.byref(failure),
+        )
+        _raise(failure)
+
+    def probe(
+        self, queries: Float32Array, query_offsets: Int64Array, k: int, settings: Probing, mask: Uint8Array | None
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        """The same among the candidates that the settings ask for. None where that cannot be done (probe.h)."""
+        counts = (ctypes.c_int64 * 3)(settings.probes, settings.pool, settings.documents)
+        return self._found("jcb_cuda_probe", (counts,), queries, query_offsets, k, mask)
+
+    def _found(
+        self,
+        function: str,
+        settings: tuple[Any, ...],
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        mask: Uint8Array | None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
         failure, offsets = _Failure(), np.zeros(len(query_offsets), dtype=np.int64)
-        found = self._functions.jcb_cuda_search(
+        found = getattr(self._functions, function)(
             self._pointer,
             _address(queries),
             _address(query_offsets),
             ctypes.c_int64(len(query_offsets) - 1),
             ctypes.c_int64(k),
+            *settings,
             None if mask is None else _address(mask),
             _address(offsets),
             ctypes.byref(failure),
@@ -148,11 +180,18 @@ class DeviceStore:
             answers.append((documents[first:last][order], scores[first:last][order]))
         return answers
 
-    def time_searches(self, repeats: int) -> list[float]:
-        """Seconds that the GPU took for the last search again, its copies included; zeros where there was none."""
+    def time_searches(self, repeats: int, among_candidates: bool = False) -> list[float]:
+        """Seconds that the GPU took for the last search again, its copies included; zeros where there was none.
+
+        among_candidates: for the last `probe`.
+        """
         failure, seconds = _Failure(), np.zeros(repeats, dtype=np.float64)
         self._functions.jcb_cuda_time_searches(
-            self._pointer, ctypes.c_int32(repeats), _address(seconds), ctypes.byref(failure)
+            self._pointer,
+            ctypes.c_int32(among_candidates),
+            ctypes.c_int32(repeats),
+            _address(seconds),
+            ctypes.byref(failure),
         )
         _raise(failure)
         return [float(value) for value in seconds]

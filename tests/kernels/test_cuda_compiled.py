@@ -94,9 +94,9 @@ def resources(architecture: str) -> dict[str, Resources]:
 
 
 def readable(mangled: str) -> str:
-    match = re.match(r"_ZN3jcb4cuda\d+([a-z_]+?)(?:I((?:Li\d+E)+)E)?E", mangled)
+    match = re.match(r"_ZN3jcb4cuda\d+([a-z_]+?)(?:I((?:L[ib]\d+E)+)E)?E", mangled)
     assert match, mangled
-    numbers = ", ".join(re.findall(r"Li(\d+)E", match[2] or ""))
+    numbers = ", ".join(re.findall(r"L[ib](\d+)E", match[2] or ""))
     return f"{match[1]}<{numbers}>" if numbers else match[1]
 
 

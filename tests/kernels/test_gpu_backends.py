@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,18 @@ import pytest
 import torch
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
-from jcb_engine.kernels import RAW_BITS, Backend, CodecArrays, Lists, Ranges, ScanningBackend, SegmentArrays
+from jcb_engine.kernels import (
+    RAW_BITS,
+    Backend,
+    CodecArrays,
+    Lists,
+    Probing,
+    ProbingBackend,
+    Ranges,
+    ScanningBackend,
+    SegmentArrays,
+)
+from jcb_engine.kernels.cpu import CpuBackend
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.kernels.cpu_backends import queries_of, whole
 from tests.kernels.gpu_backends import GPU_BACKENDS, cuda_emulated, gpu_backend, triton_interpreted
@@ -266,6 +278,70 @@ def test_a_search_of_everything_refuses_what_does_not_fit(backend: Backend) -> N
     nothing = backend.best_of_all(store, queries, offsets, 3, np.zeros(3, np.uint8))
     assert nothing is not None
     assert len(nothing[0][0]) == 0
+
+
+def probed_by_the_host(
+    backend: Backend, store: object, queries: np.ndarray, offsets: np.ndarray, probing: Probing, mask: np.ndarray | None
+) -> list[np.ndarray]:
+    """The candidates of each query, stage after stage, by the operations that a CPU has of these."""
+    table = backend.centroid_scores(store, queries)
+    ids, scores = backend.best_centroids(store, table, probing.probes + 1)
+    columns = (np.ascontiguousarray(ids[:, :-1]), np.ascontiguousarray(scores[:, :-1]), scores[:, -1].copy())
+    pool, _ = backend.accumulate_postings(store, *columns, offsets, probing.pool, mask)
+    narrowed = backend.maxsim_centroids(store, table, offsets, pool)
+    kept = []
+    for first, last in itertools.pairwise(pool.list_offsets.tolist()):
+        best = np.argsort(-narrowed[first:last], kind="stable")[: probing.documents]
+        kept.append(pool.documents[first:last][best])
+    return kept
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("masked", [False, True])
+def test_candidates_of_a_gpu_are_those_of_the_host_with_their_exact_scores(masked: bool) -> None:
+    backend, host = cuda_emulated(), CpuBackend(threads=2)
+    codec, segments, _, _ = random_store(dim=48, nbits=2, segment_documents=(60, 35), centroids=64, longest=12, seed=4)
+    queries, offsets = queries_of((8, 0, 40), 48)
+    mask = np.random.default_rng(3).integers(0, 256, 12).astype(np.uint8) if masked else None
+    # A pool of whatever was found, so that no rounding decides who is in it.
+    probing, k = Probing(probes=3, pool=95, documents=95), 4
+    store = backend.prepare(codec, segments)
+    expected = probed_by_the_host(host, host.prepare(codec, segments), queries, offsets, probing, mask)
+    exact = backend.maxsim_quantized(store, queries, offsets, whole(95), "exact")
+    assert isinstance(backend, ProbingBackend)
+    answers = backend.best_among_probed(store, queries, offsets, k, probing, mask)
+    assert answers is not None
+    for (documents, scores), candidates, own in zip(answers, expected, exact, strict=True):
+        best = candidates[np.argsort(-own[candidates], kind="stable")[:k]]
+        assert set(best) <= set(documents.tolist()) <= set(candidates.tolist())
+        np.testing.assert_array_equal(scores, own[documents])
+        assert (np.diff(documents.astype(np.int64)) > 0).all()
+    assert len(answers[0][0]) >= k
+
+
+@pytest.mark.emulated
+def test_a_gpu_that_cannot_probe_says_so_and_refuses_what_does_not_fit() -> None:
+    backend = cuda_emulated()
+    assert isinstance(backend, ProbingBackend)
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(20,))
+    store = backend.prepare(codec, segments)
+    queries, offsets = queries_of((3,), 32)
+    assert backend.best_among_probed(store, queries, offsets, 3, Probing(16, 20, 10)) is None  # of 16 centroids
+    assert backend.best_among_probed(store, queries, offsets, 5_000, Probing(2, 20, 10)) is None
+    raw, of_raw, _, _ = random_store(dim=32, nbits=RAW_BITS, segment_documents=(20,))
+    assert backend.best_among_probed(backend.prepare(raw, of_raw), queries, offsets, 3, Probing(2, 20, 10)) is None
+    with pytest.raises(InputError, match="mask has 16 bits; the store has 20 documents"):
+        backend.best_among_probed(store, queries, offsets, 3, Probing(2, 20, 10), np.zeros(2, np.uint8))
+    bad = queries.copy()
+    bad[0, 0] = np.inf
+    with pytest.raises(InputError, match="NaN"):
+        backend.best_among_probed(store, bad, offsets, 3, Probing(2, 20, 10))
+    postings = segments[0].posting_documents.copy()
+    postings[-1] = 20
+    damaged = backend.prepare(codec, [replace(segments[0], posting_documents=postings)])
+    for _ in range(2):  # and again, not an answer from what was copied of it
+        with pytest.raises(CorruptIndexError, match="document 20 in its posting"):
+            backend.best_among_probed(damaged, queries, offsets, 3, Probing(2, 20, 10))
 
 
 def test_tables_and_stores_of_others_are_refused(backend: Backend) -> None:
