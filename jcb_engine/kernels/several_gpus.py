@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,8 +24,6 @@ from jcb_engine.kernels.interface import (
     CodecArrays,
     Lists,
     Precision,
-    Probing,
-    ProbingBackend,
     Ranges,
     ScanningBackend,
     SegmentArrays,
@@ -34,7 +32,6 @@ from jcb_engine.kernels.interface import (
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
 
 _Result = TypeVar("_Result")
-_Answers: TypeAlias = list[tuple[Uint32Array, Float32Array]]
 _MASK_BITS = 8  # parts begin at multiples of it: a mask is then parted by bytes
 
 
@@ -153,50 +150,19 @@ class SeveralGpus(HostOperations):
         mask: Uint8Array | None = None,
     ) -> list[tuple[Uint32Array, Float32Array]] | None:
         """The best k of all documents are among the best k of each part."""
-
-        def search(backend: Backend, part: Store, bits: Uint8Array | None) -> _Answers | None:
-            if not isinstance(backend, ScanningBackend):
-                return None
-            return backend.best_of_all(part, queries, query_offsets, k, bits)
-
-        return self._answers(_own_store(store), len(query_offsets) - 1, mask, search)
-
-    def best_among_probed(
-        self,
-        store: Store,
-        queries: Float32Array,
-        query_offsets: Int64Array,
-        k: int,
-        probing: Probing,
-        mask: Uint8Array | None = None,
-    ) -> list[tuple[Uint32Array, Float32Array]] | None:
-        """Every part finds and scores as many candidates as are asked for of all."""
-
-        def search(backend: Backend, part: Store, bits: Uint8Array | None) -> _Answers | None:
-            if not isinstance(backend, ProbingBackend):
-                return None
-            return backend.best_among_probed(part, queries, query_offsets, k, probing, bits)
-
-        return self._answers(_own_store(store), len(query_offsets) - 1, mask, search)
-
-    def _answers(
-        self,
-        own: PartedStore,
-        queries: int,
-        mask: Uint8Array | None,
-        search: Callable[[Backend, Store, Uint8Array | None], _Answers | None],
-    ) -> _Answers | None:
-        """What the parts find, numbered through the store; None where one of them cannot tell."""
+        own = _own_store(store)
         check_mask(mask, own.documents)
 
-        def search_part(number: int) -> _Answers | None:
-            first, last = own.starts[number], own.starts[number + 1]
+        def search(number: int) -> list[tuple[Uint32Array, Float32Array]] | None:
+            backend, first, last = self._parts[number], own.starts[number], own.starts[number + 1]
+            if not isinstance(backend, ScanningBackend):
+                return None
             bits = None if mask is None else mask[first // _MASK_BITS : -(-last // _MASK_BITS)]
-            return search(self._parts[number], own.parts[number], bits)
+            return backend.best_of_all(own.parts[number], queries, query_offsets, k, bits)
 
-        found = self._each(search_part)
+        found = self._each(search)
         answers = []
-        for query in range(queries):
+        for query in range(len(query_offsets) - 1):
             documents, scores = [np.zeros(0, np.uint32)], [np.zeros(0, np.float32)]
             for part, first in zip(found, own.starts, strict=False):
                 if part is None:

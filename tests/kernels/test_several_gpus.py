@@ -8,16 +8,7 @@ import numpy as np
 import pytest
 
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels import (
-    Backend,
-    Lists,
-    Probing,
-    ProbingBackend,
-    Ranges,
-    ScanningBackend,
-    selection,
-    several_gpus,
-)
+from jcb_engine.kernels import Backend, Lists, Ranges, ScanningBackend, selection, several_gpus
 from jcb_engine.kernels.cpu import CpuBackend
 from jcb_engine.kernels.reference import ReferenceBackend
 from jcb_engine.kernels.several_gpus import SeveralGpus
@@ -91,36 +82,6 @@ def test_the_best_of_all_are_those_of_the_parts(name: str) -> None:
             assert set(best.tolist()) <= set(documents.tolist())
             assert allowed[documents].all()
             np.testing.assert_array_equal(scores, own[documents])
-
-
-@pytest.mark.emulated
-def test_every_gpu_probes_its_own_documents() -> None:
-    one = gpu_backend("cuda")
-    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(30, 11), longest=9)
-    several = SeveralGpus(CpuBackend(threads=1), [one, one])
-    assert isinstance(several, ProbingBackend)
-    store = several.prepare(codec, segments)
-    queries, offsets = queries_of((5, 33), 32)
-    exact = several.maxsim_quantized(store, queries, offsets, whole(41), "exact")
-    mask = np.array([0b01110110, 0xFF, 0x5A, 0xF0, 0x0F, 1], np.uint8)
-    allowed = np.unpackbits(mask, count=41, bitorder="little") == 1
-    answers = several.best_among_probed(store, queries, offsets, 4, Probing(8, 41, 41), mask)
-    assert answers is not None
-    for (documents, scores), own in zip(answers, exact, strict=True):
-        best = np.argsort(-np.where(allowed, own, -np.inf), kind="stable")[:4]
-        assert set(best.tolist()) <= set(documents.tolist())  # half of the centroids hold them
-        assert allowed[documents].all()
-        np.testing.assert_array_equal(scores, own[documents])
-    assert several.best_among_probed(store, queries, offsets, 4, Probing(16, 41, 41), mask) is None
-
-
-@pytest.mark.triton
-def test_gpus_whose_kernels_do_not_probe_say_so() -> None:
-    one = gpu_backend("triton")
-    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(9,), longest=9)
-    several = SeveralGpus(CpuBackend(threads=1), [one, one])
-    queries, offsets = queries_of((5,), 32)
-    assert several.best_among_probed(several.prepare(codec, segments), queries, offsets, 4, Probing(8, 9, 9)) is None
 
 
 def test_candidates_are_found_by_the_host_and_building_is_its_work(one: Backend) -> None:
