@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from benchmarks.harness import commit, machine
 from jcb_engine.errors import BackendUnavailableError
-from jcb_engine.kernels.interface import Backend, Lists, Ranges, ScanningBackend, Store
+from jcb_engine.kernels.interface import Backend, Lists, Probing, ProbingBackend, Ranges, ScanningBackend, Store
 
 RUNS = 15
 CHECKED = 40  # documents whose scores are compared with float64
@@ -89,6 +89,7 @@ def main() -> None:
     for name, make in backends.items():
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
         step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))
+    step("cuda: search among candidates", lambda: _probing(backends["cuda"](), *segment(arguments.tokens)))
     step("triton: compressing", lambda: _compressing(backends["triton"]()))
     step("picture", lambda: _draw(arguments.out, record))
     if record["failed"]:
@@ -230,6 +231,35 @@ def _candidates(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
         scan = statistics.median(_times(lambda: backend.best_of_all(store, queries, offsets, 10)))
         scanned["tokens_scanned_in_that_time"] = store.tokens * statistics.median(seconds) / scan
     return {"seconds": statistics.median(seconds), **scanned}
+
+
+def _probing(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
+    """From query vectors to the ten best among 4,096 candidates of 16 probes, and how many of the ten best of all."""
+    assert isinstance(backend, ProbingBackend)
+    assert isinstance(backend, ScanningBackend)
+    store = backend.prepare(codec, [segment])
+    probing = Probing(probes=16, pool=10_240, documents=4_096)
+    found = {}
+    for count in (1, 16):
+        queries, offsets = random_queries(count)
+        answers = backend.best_among_probed(store, queries, offsets, 10, probing)
+        exact = backend.best_of_all(store, queries, offsets, 10)
+        if answers is None or exact is None:
+            raise SystemExit(f"WRONG: {backend.name} had no room for the candidates of random vectors")
+        shares = [len({*_ten_best(own)} & {*_ten_best(best)}) / 10 for own, best in zip(answers, exact, strict=True)]
+        seconds = _times(
+            lambda queries=queries, offsets=offsets: backend.best_among_probed(store, queries, offsets, 10, probing)
+        )
+        found[f"recall_at_10_{count}_queries"] = statistics.mean(shares)
+        found[f"seconds_{count}_queries"] = statistics.median(seconds)
+        times = store.device.time_searches(RUNS + 2, among_candidates=True)  # type: ignore[attr-defined]
+        found[f"graph_seconds_{count}_queries"] = statistics.median(times[2:])
+    return found
+
+
+def _ten_best(answer: tuple[np.ndarray, np.ndarray]) -> list[int]:
+    documents, scores = answer
+    return [int(document) for document in documents[np.argsort(-scores, kind="stable")[:10]]]
 
 
 def _compressing(backend: Backend) -> dict[str, float]:

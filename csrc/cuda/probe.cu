@@ -31,8 +31,7 @@ struct Prober::Recorded {
         pool_room(static_cast<uint32_t>(std::min<int64_t>(store.documents(), int64_t{shape.pool} + ties))),
         prepared(store, shape.pieces),
         memory(inputs, work, outputs),
-        products(static_cast<size_t>(tokens) * store.centroid_rows()),
-        sums(static_cast<size_t>(shape.queries) * documents) {
+        products(static_cast<size_t>(tokens) * store.centroid_rows()) {
     synchronise(store.stream);  // allocated there
     graph = std::make_unique<Graph>(stream, [&] { record(stream); });
   }
@@ -41,7 +40,6 @@ struct Prober::Recorded {
     memory.begin_to_device(stream);
     set_to_zero(memory.own<char>(0), counted_bytes, stream);
     set_to_zero(memory.output<char>(0), told_bytes, stream);
-    set_to_zero(sums.data(), sums.size() * sizeof(uint32_t), stream);
     const Piece* const pieces = memory.input<Piece>(pieces_at);
     prepared.prepare(store, memory.input<float>(vectors_at), pieces, stream, products.data());
     const Queries queries = prepared.view(store, pieces);
@@ -67,14 +65,14 @@ struct Prober::Recorded {
     reaching.beyond = true;
     launch_collect(centroids, reaching, wanted(kBeyondProbes), tokens, rows, stream);
     const Gains gains{postings.ranges(), postings.range_count(), queries.steps, memory.input<uint32_t>(query_of_piece_at),
-                      first_pieces(), sums.data(), documents};
+                      first_pieces(), memory.own<uint32_t>(gained_at), documents};
     launch<accumulate_postings>(stream, tokens * postings.range_count(), kPostingThreads,
                                 postings_shared_bytes(postings.most_documents()), probes, gains);
   }
 
   // The pool: documents that gained most. Their sums are positive numbers as the bits of a float, too.
   DocumentLists gather(Stream stream) const {
-    Ranked gained{reinterpret_cast<const float*>(sums.data()), nullptr, documents, documents,
+    Ranked gained{memory.own<float>(gained_at), nullptr, documents, documents,
                   shape.masked ? memory.input<uint8_t>(mask_at) : nullptr, memory.own<uint32_t>(pool_digits_at)};
     gained.more_than = 0.0f;
     launch_count(gained, wanted(kPool), shape.queries, documents, stream);
@@ -192,12 +190,13 @@ struct Prober::Recorded {
   const size_t mask_at = inputs.add<uint8_t>(shape.masked ? (documents + 7) / 8 : 0);
   const size_t vectors_at = inputs.add<float>(static_cast<size_t>(tokens) * store.codec.dim);
 
-  Layout work;  // counts and digits first: they are set to zero
+  Layout work;  // counts, digits and sums first: they are set to zero
   const size_t probe_counts_at = work.add<uint32_t>(tokens);
   const size_t probe_digits_at = work.add<uint32_t>(static_cast<size_t>(tokens) * kDigitPasses * kDigitBins);
   const size_t pool_digits_at = work.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitPasses * kDigitBins);
   const size_t kept_counts_at = work.add<uint32_t>(shape.queries);
   const size_t first_counts_at = work.add<uint32_t>(shape.queries);
+  const size_t gained_at = work.add<uint32_t>(static_cast<size_t>(shape.queries) * documents);
   const size_t counted_bytes = work.size();
   const size_t probe_ids_at = work.add<uint32_t>(static_cast<size_t>(tokens) * shape.probes);
   const size_t probe_scores_at = work.add<float>(static_cast<size_t>(tokens) * shape.probes);
@@ -222,7 +221,6 @@ struct Prober::Recorded {
 
   const GraphMemory memory;
   const DeviceArray<float> products;
-  const DeviceArray<uint32_t> sums;
   std::unique_ptr<Graph> graph;
 };
 

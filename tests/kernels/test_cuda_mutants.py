@@ -175,9 +175,58 @@ SCAN_MUTANTS = {
         "tiles_of(work, document));",
     ),
 }
+# The same of a search among candidates, for test_cuda_probe.cpp.
+PROBE_MUTANTS = {
+    "a document gains by every probe": (
+        KERNELS + "postings.h",
+        "(or_atomically(&met[document / 32], bit) & bit) == 0",
+        "true",
+    ),
+    "a worse probe overtakes a better one": (
+        KERNELS + "postings.h",
+        "      block_barrier();  // who meets a document later meets it by a worse probe\n",
+        "",
+    ),
+    "the worst probe comes first": (KERNELS + "postings.h", "scores[j] > scores[i] ||", "scores[j] < scores[i] ||"),
+    "segments gain for each other": (
+        KERNELS + "postings.h",
+        "given.documents + range.start;",
+        "given.documents + range.first;",
+    ),
+    "steps are of one piece": (
+        KERNELS + "postings.h",
+        "piece < given.first_pieces[query + 1]",
+        "piece < given.first_pieces[query] + 1",
+    ),
+    "rows of a tile are not compared": (KERNELS + "narrow.h", "for (int bits = 2; bits", "for (int bits = 4; bits"),
+    "tokens have each other's steps": (KERNELS + "narrow.h", "kColumns + half * 16", "kColumns"),
+    "warps lay out over each other": (KERNELS + "narrow.h", "start += w < warp ? of_warps[w] : 0;", ""),
+    "of ties the higher numbers stay": (KERNELS + "select.h", "<< 32 | ~number", "<< 32 | number"),
+    "what is above a digit is wanted still": (KERNELS + "select.h", "wanted -= is_there ? found[1] : 0;", ""),
+    "documents without a gain are candidates": ("csrc/cuda/probe.cu", "    gained.more_than = 0.0f;\n", ""),
+    "sums of the search before are left": (
+        "csrc/cuda/probe.cu",
+        "    set_to_zero(memory.own<char>(0), counted_bytes, stream);\n",
+        "",
+    ),
+    "the frontier is probed": ("csrc/cuda/probe.cu", "    reaching.beyond = true;\n", ""),
+    "fast scores are believed": (
+        "csrc/cuda/selecting.cu",
+        "judged, errors, reaching",
+        "judged, -50.0f * errors, reaching",
+    ),
+    "ranges overlap": (
+        "csrc/cuda/postings.cu",
+        "range * range_documents <= document",
+        "range * range_documents < document",
+    ),
+}
 SOURCES = (
     "csrc/cuda/maxsim.cu",
     "csrc/cuda/scan.cu",
+    "csrc/cuda/selecting.cu",
+    "csrc/cuda/postings.cu",
+    "csrc/cuda/probe.cu",
     "csrc/cuda/plan.cu",
     "csrc/cuda/tiles.cu",
     "csrc/cuda/level_bytes.cpp",
@@ -187,14 +236,15 @@ SOURCES = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*MUTANTS, *SCAN_MUTANTS])
+@pytest.mark.parametrize("name", [*MUTANTS, *SCAN_MUTANTS, *PROBE_MUTANTS])
 def test_a_broken_kernel_is_noticed(name: str, tmp_path: Path) -> None:
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("there is no C++ compiler here")
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
-    file, stands, instead = (MUTANTS | SCAN_MUTANTS)[name]
-    sources = (*SOURCES, f"csrc/tests/test_cuda_{'maxsim' if name in MUTANTS else 'scan'}.cpp")
+    file, stands, instead = (MUTANTS | SCAN_MUTANTS | PROBE_MUTANTS)[name]
+    program_of = "maxsim" if name in MUTANTS else "scan" if name in SCAN_MUTANTS else "probe"
+    sources = (*SOURCES, f"csrc/tests/test_cuda_{program_of}.cpp")
     source = (tmp_path / file).read_text()
     assert source.count(stands) == 1, "the mutant no longer fits the source"
     (tmp_path / file).write_text(source.replace(stands, instead))
