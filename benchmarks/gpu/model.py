@@ -56,6 +56,10 @@ MACHINES = (Machine("H100"), Machine("H200", memory_bytes=4.3e12))
 SCAN_LAUNCHES, LAUNCH_SECONDS = 14, 2.5e-6
 RESCORED, FP32_OPERATIONS = 400, 20e12
 SCANNED_TOKENS, SCANNED_QUERIES = 10_000_000, 64
+# Of a search among candidates of the same tokens (csrc/cuda/probe.cu): what is asked, what there is, what it launches,
+# documents scored exactly, and seconds until a round of postings has come from memory.
+PROBES, POOL, SCORED = 16, 10_240, 4_096
+CENTROIDS, PROBE_LAUNCHES, RESCORED_CANDIDATES, POSTINGS_SECONDS = 16_384, 18, 80, 1e-6
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ def main() -> None:
         "document_tokens": DOCUMENT_TOKENS,
     }
     rates = {figure["kernel"]: figure["predicted"] for figure in figures}
-    write_result("gpu-model", settings, {"kernels": figures, "whole_searches": whole_searches(rates)})
+    searches = {"whole_searches": whole_searches(rates), "candidate_searches": candidate_searches(rates)}
+    write_result("gpu-model", settings, {"kernels": figures, **searches})
 
 
 def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -174,6 +179,31 @@ def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
         print(
             f"{machine}: PREDICTED {1e3 * found[machine]['seconds_1_query']:.2f} ms for the best of 10 M tokens "
             f"(target .5), {found[machine]['queries_per_second_64']:,.0f} queries/s in batches of 64 (target 5,000)"
+        )
+    return found
+
+
+def candidate_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Seconds of one query's search among candidates, part by part."""
+    found = {}
+    for machine in MACHINES:
+        memory, l2 = machine.memory_bytes, machine.l2_bytes
+        entries = 32 * PROBES * SCANNED_TOKENS / CENTROIDS
+        narrowed = POOL * DOCUMENT_TOKENS * PADDING
+        parts = {
+            # Centroids in fp16; their scores as bytes and as fp32, of which four passes find the best.
+            "centroids": CENTROIDS * (256 / memory + 32 * (1 + 4 + 4 * 4) / l2),
+            "postings": entries * 4 / memory + PROBES / 4 * POSTINGS_SECONDS,
+            "pool": SCANNED_TOKENS / DOCUMENT_TOKENS * 4 * 5 / l2,
+            "narrowing": narrowed * (8 / memory + 32 / l2),
+            "fast_scores": SCORED * DOCUMENT_TOKENS / rates[ONE_QUERY][machine.name]["with_rest"] / 1e9,
+            "exact_scores": RESCORED_CANDIDATES * DOCUMENT_TOKENS * 32 * 128 * 2 / FP32_OPERATIONS,
+            "launches": PROBE_LAUNCHES * LAUNCH_SECONDS,
+        }
+        found[machine.name] = parts | {"seconds": sum(parts.values())}
+        print(
+            f"{machine.name}: PREDICTED {1e6 * sum(parts.values()):.0f} us for one query among {SCORED:,} candidates of "
+            f"10 M tokens, {1e6 * parts['launches']:.0f} of them launches"
         )
     return found
 

@@ -55,7 +55,6 @@ struct Prober::Recorded {
     const uint32_t rows = store.centroid_rows();
     const Ranked centroids{products.data(), memory.input<uint32_t>(centroid_counts_at), rows, 0, nullptr,
                            memory.own<uint32_t>(probe_digits_at)};
-    launch_count(centroids, wanted(kBeyondProbes), tokens, rows, stream);
     const Probes probes{memory.own<uint32_t>(probe_counts_at), memory.own<uint32_t>(probe_ids_at),
                         memory.own<float>(probe_scores_at), memory.own<float>(frontiers_at), shape.probes};
     Reaching reaching{centroids.digits, nullptr, memory.own<uint32_t>(probe_counts_at), memory.own<uint32_t>(probe_ids_at),
@@ -63,7 +62,7 @@ struct Prober::Recorded {
     reaching.scores = memory.own<float>(probe_scores_at);
     reaching.kths = memory.own<float>(frontiers_at);
     reaching.beyond = true;
-    launch_collect(centroids, reaching, wanted(kBeyondProbes), tokens, rows, stream);
+    launch_reach(centroids, reaching, wanted(kBeyondProbes), tokens, rows, stream);
     const Gains gains{postings.ranges(), postings.range_count(), queries.steps, memory.input<uint32_t>(query_of_piece_at),
                       first_pieces(), memory.own<uint32_t>(gained_at), documents};
     launch<accumulate_postings>(stream, tokens * postings.range_count(), kPostingThreads,

@@ -26,6 +26,13 @@ void launch_collect(const Ranked& ranked, const Reaching& reaching, const uint32
   launch<collect_reaching>(stream, blocks * queries, kSelectThreads, sizeof(uint64_t), ranked, reaching, k, blocks);
 }
 
+void launch_reach(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, uint32_t most,
+                  Stream stream) {
+  if (most <= kFewScores) return launch_reach_few(ranked, ranked, reaching, k, queries, stream);
+  launch_count(ranked, k, queries, most, stream);
+  launch_collect(ranked, reaching, k, queries, most, stream);
+}
+
 void launch_best_of_few(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream) {
   launch<reach_few<true>>(stream, queries, kFewThreads, kFewSharedBytes, ranked, ranked, static_cast<const float*>(nullptr),
                           0.0f, reaching, k);

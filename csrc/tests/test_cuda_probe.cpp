@@ -215,6 +215,39 @@ void test_the_best_of_few_are_exactly_so_many_and_ties_go_to_lower_numbers() {
   }
 }
 
+// Many scores or few: what lies beyond the k-th, and the k-th itself, are the same.
+void test_what_is_beyond_the_kth_is_found_in_one_kernel_and_in_several() {
+  std::mt19937 random(9);
+  std::vector<float> flat(3 * 700);
+  for (float& score : flat) score = static_cast<float>(random() % 40) - 20.0f;
+  const DeviceArray<float> scores(flat, {});
+  const DeviceArray<uint32_t> counts(std::vector<uint32_t>{700, 0, 90}, {}), k_there({25u}, {});
+  for (const bool in_one : {false, true}) {
+    const DeviceArray<uint32_t> digits(std::vector<uint32_t>(3 * cuda::kDigitPasses * cuda::kDigitBins), {});
+    const DeviceArray<uint32_t> found_counts(std::vector<uint32_t>(3), {}), documents(3 * 24);
+    const DeviceArray<float> kths(3), found_scores(3 * 24);
+    const cuda::Ranked ranked{scores.data(), counts.data(), 700, 0, nullptr, digits.data()};
+    cuda::Reaching reaching{digits.data(), nullptr, found_counts.data(), documents.data(), 24, found_scores.data(), kths.data(), true};
+    // To launch_reach, more scores than it takes in one kernel.
+    cuda::launch_reach(ranked, reaching, k_there.data(), 3, in_one ? 700 : cuda::kFewScores + 1, {});
+    for (uint32_t query : {0u, 2u}) {
+      std::vector<float> own(flat.begin() + query * 700, flat.begin() + query * 700 + (query == 0 ? 700 : 90)), sorted = own;
+      std::sort(sorted.rbegin(), sorted.rend());
+      std::set<uint32_t> expected, found;
+      for (uint32_t i = 0; i < own.size(); ++i) {
+        if (own[i] > sorted[24]) expected.insert(i);
+      }
+      for (uint32_t i = 0; i < back(found_counts)[query]; ++i) {
+        found.insert(back(documents)[query * 24 + i]);
+        JCB_CHECK(back(found_scores)[query * 24 + i] == own[back(documents)[query * 24 + i]], "the score of another");
+      }
+      JCB_CHECK(found == expected && back(kths)[query] == sorted[24], "%zu beyond %g, not %zu beyond %g", found.size(),
+                back(kths)[query], expected.size(), sorted[24]);
+    }
+    JCB_CHECK(back(found_counts)[1] == 0 && back(kths)[1] == kNone, "none of none");
+  }
+}
+
 // ----------------------------------------------------------------------------------------------------------- the graph
 struct Case {
   const char* what;
@@ -406,6 +439,7 @@ int run_all() {
   test_a_document_gains_once_a_token_by_the_best_probe_that_holds_it();
   test_damaged_postings_are_refused();
   test_the_best_of_few_are_exactly_so_many_and_ties_go_to_lower_numbers();
+  test_what_is_beyond_the_kth_is_found_in_one_kernel_and_in_several();
   test_candidates_are_found_narrowed_and_ranked();
   test_what_a_graph_cannot_do_is_told();
   test_searches_of_nothing_and_of_what_is_no_number();

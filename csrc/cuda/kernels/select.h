@@ -126,8 +126,9 @@ JCB_DEVICE void collect(const Ranked& ranked, const Reaching& given, uint32_t qu
 }
 
 // What a key must reach, of the k-th score. What subtracting the margin may round is taken off as well.
-JCB_DEVICE uint64_t floor_of(float kth, float margin) {
-  return static_cast<uint64_t>(key_of(margin > 0.0f ? kth - (margin + fabsf(kth) * 0x1p-22f) : kth)) << 32;
+JCB_DEVICE uint64_t floor_of(const Reaching& given, float kth, float margin) {
+  const uint64_t floor = static_cast<uint64_t>(key_of(margin > 0.0f ? kth - (margin + fabsf(kth) * 0x1p-22f) : kth)) << 32;
+  return floor + (given.beyond ? uint64_t{1} << 32 : 0);
 }
 
 JCB_KERNEL(kSelectThreads, 2) collect_reaching(Ranked ranked, Reaching given, const uint32_t* k, uint32_t blocks_a_query) {
@@ -138,7 +139,7 @@ JCB_KERNEL(kSelectThreads, 2) collect_reaching(Ranked ranked, Reaching given, co
     if (threadIdx.x == 0) {
       const float kth = key.is_there ? score_of(static_cast<uint32_t>(key.value)) : kMinusInfinity;
       const float margin = given.margins == nullptr ? 0.0f : given.margins[query];
-      *floor = !key.is_there ? 0 : floor_of(kth, margin) + (given.beyond ? uint64_t{1} << 32 : 0);
+      *floor = key.is_there ? floor_of(given, kth, margin) : 0;
       if (given.kths != nullptr && block == 0) given.kths[query] = kth;
     }
   }
@@ -194,7 +195,9 @@ JCB_KERNEL(kFewThreads, 2) reach_few(Ranked found_in, Ranked ranked, const float
     maximum_atomically(&found[2], bits_of_float(worst));
   }
   block_barrier();
-  const uint64_t floor = kExactly ? key : floor_of(score_of(static_cast<uint32_t>(key)), errors * float_of_bits(found[2]));
+  const float kth = is_there ? score_of(static_cast<uint32_t>(kExactly ? key >> 32 : key)) : kMinusInfinity;
+  const uint64_t floor = kExactly ? key : floor_of(given, kth, errors * float_of_bits(found[2]));
+  if (given.kths != nullptr && threadIdx.x == 0) given.kths[query] = kth;
   collect(ranked, given, query, is_there ? floor : 0, 0, kFewThreads);
 }
 
