@@ -202,8 +202,8 @@ def candidate_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
         }
         found[machine.name] = parts | {"seconds": sum(parts.values())}
         print(
-            f"{machine.name}: PREDICTED {1e6 * sum(parts.values()):.0f} us for one query among {SCORED:,} candidates of "
-            f"10 M tokens, {1e6 * parts['launches']:.0f} of them launches"
+            f"{machine.name}: PREDICTED {1e6 * sum(parts.values()):.0f} us for one query among {SCORED:,} candidates "
+            f"of 10 M tokens, {1e6 * parts['launches']:.0f} of them launches"
         )
     return found
 
