@@ -26,8 +26,9 @@ float write_range(const Tiles& made, uint64_t first, uint64_t last, int threads,
   const auto write = [&](uint64_t part) {
     const uint64_t begin = (last - first) * part / parts, end = (last - first) * (part + 1) / parts;
     try {
-      longest[part] = made.write(first + begin, first + end, reinterpret_cast<uint8_t*>(tiles) + begin * made.shape.bytes(),
-                                 reinterpret_cast<uint8_t*>(ranks) + begin * made.rank_bytes());
+      uint8_t* const own_tiles = reinterpret_cast<uint8_t*>(tiles) + begin * made.shape.bytes();
+      uint8_t* const own_ranks = reinterpret_cast<uint8_t*>(ranks) + begin * made.rank_bytes();
+      longest[part] = made.write(first + begin, first + end, own_tiles, own_ranks);
     } catch (...) {
       errors[part] = std::current_exception();
     }
@@ -101,7 +102,8 @@ float fill_tiles(const Tiles& made, const TileMemory& memory, const StoreOptions
   float longest = 0.0f;
   for (uint64_t first = 0, turn = 0; first < made.count(); first += chunk, ++turn) {
     const uint64_t last = std::min(first + chunk, made.count()), count = last - first;
-    char *const tiles = memory.tiles.data() + first * tile_bytes, *const ranks = memory.ranks.data() + first * rank_bytes;
+    char* const tiles = memory.tiles.data() + first * tile_bytes;
+    char* const ranks = memory.ranks.data() + first * rank_bytes;
     if (memory.lies_on_host) {
       longest = std::max(longest, write_range(made, first, last, options.threads, tiles, ranks));
       continue;

@@ -1,6 +1,6 @@
-// Where a store's tiles lie, and how they get there: in the GPU's memory, or, where that has no room, in pinned memory of
-// the host. A GPU reads that by itself, at the same addresses: kernels need not know, and only the tiles of documents that
-// are scored cross the bus.
+// Where a store's tiles lie, and how they get there: in the GPU's memory, or, where that has no room, in pinned memory
+// of the host. A GPU reads that by itself, at the same addresses: kernels need not know, and only the tiles of documents
+// that are scored cross the bus.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +20,7 @@ constexpr size_t kKeptFreeOfHost = size_t{2} << 30;
 
 // As jcb_engine/kernels/cuda_library.py gives them.
 struct StoreOptions {
-  int64_t most_on_device = -1;  // bytes of tiles; 0 keeps them on the host, and below 0 the device is asked what is free
+  int64_t most_on_device = -1;     // bytes of tiles; 0 keeps them on the host, below 0 the device is asked what is free
   int64_t chunk_bytes = 64 << 20;  // of tiles that are made at once
   int32_t threads = 1;             // that make them
 };
@@ -56,8 +56,8 @@ struct TileMemory {
 
 // Space for a store's tiles, where there is some: the last thing that a store asks for.
 TileMemory allocate_tiles(const Tiles& made, const StoreOptions& options);
-// Makes the tiles there, a chunk at a time: what goes to the device needs twice the room of a chunk on the host. Returns
-// and throws what Tiles::write does.
+// Makes the tiles there, a chunk at a time: on their way to the device they take two chunks of the host's memory.
+// Returns and throws what Tiles::write does.
 float fill_tiles(const Tiles& made, const TileMemory& memory, const StoreOptions& options, Stream stream);
 
 }  // namespace jcb::cuda

@@ -92,6 +92,7 @@ Tiles::Tiles(const StoreView& store)
 }
 
 float Tiles::write(uint64_t first, uint64_t last, uint8_t* tiles, uint8_t* ranks) const {
+  if (first == last) return 0.0f;
   std::memset(tiles, 0, (last - first) * shape.bytes());
   if (rank_bytes() != 0) std::memset(ranks, 0, (last - first) * rank_bytes());
   float longest = 0.0f;

@@ -1,7 +1,8 @@
-// How a store gets to the emulated GPU: tiles made in chunks, by several threads, on the device or on the host; and which
-// of the two it is.
-#include "cuda/tiles.h"
+// How a store gets to the emulated GPU: tiles made in chunks, by several threads, on the device or on the host; and
+// which of the two it is.
+#include "cuda/tile_memory.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -64,7 +65,8 @@ void test_tiles_are_the_same_bytes_in_chunks_of_any_size() {
           for (const int64_t most_on_device : {-1, 0}) {
             const cuda::DeviceStore store(view, 0, {most_on_device, chunk_bytes, threads});
             const std::vector<char> bytes = bytes_of(store);
-            JCB_CHECK(bytes.size() == tiles.size() && std::memcmp(bytes.data(), tiles.data(), bytes.size()) == 0,
+            const auto same = [](char a, uint8_t b) { return static_cast<uint8_t>(a) == b; };
+            JCB_CHECK(std::equal(bytes.begin(), bytes.end(), tiles.begin(), tiles.end(), same),
                       "%d bits, %zu documents, chunks of %ld bytes, %d threads, %ld at most on the device", nbits,
                       lengths.size(), static_cast<long>(chunk_bytes), threads, static_cast<long>(most_on_device));
             JCB_CHECK(store.max_norm == std::max(made.max_norm, longest), "the longest vector: %g", store.max_norm);
