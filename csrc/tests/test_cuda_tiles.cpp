@@ -42,11 +42,11 @@ StoreView segments_of(const Corpus& corpus) {
   return store;
 }
 
+// Tiles, then ranks.
 std::vector<char> bytes_of(const cuda::DeviceStore& store) {
-  std::vector<char> bytes(store.tiles(), store.tiles() + store.tile_bytes());
-  // Of an empty store there are none, and ranks lie elsewhere than tiles.
-  const size_t tiles = store.document_sums.back() * store.shape.bytes();
-  std::copy(store.ranks(), store.ranks() + (bytes.size() - tiles), bytes.begin() + static_cast<ptrdiff_t>(tiles));
+  const size_t tile_bytes = store.document_sums.back() * store.shape.bytes();
+  std::vector<char> bytes(store.tiles(), store.tiles() + tile_bytes);
+  bytes.insert(bytes.end(), store.ranks(), store.ranks() + (store.tile_bytes() - tile_bytes));
   return bytes;
 }
 

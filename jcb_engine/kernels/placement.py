@@ -50,9 +50,7 @@ def must_lie_on_host(code_bytes: int, room: Room) -> bool:
     )
 
 
-def free_host_memory(
-    meminfo: Path = Path("/proc/meminfo"), granted: Path = Path("/sys/fs/cgroup/memory.max")
-) -> int:
+def free_host_memory(meminfo: Path = Path("/proc/meminfo"), granted: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
     """What Linux calls available, and no more than a container is granted. Without either file there is no limit."""
     limits = [2**63 - 1]
     if meminfo.exists():
