@@ -13,8 +13,8 @@ from pathlib import Path
 from jcb_engine.errors import BackendUnavailableError
 
 _logger = logging.getLogger(__name__)
-# What is left free of the GPU's memory: 1 GiB for what is made of queries (scores of 65,536 centroids for 64 queries are
-# 256 MiB), and a score a document for each of 64 queries, as a search of everything has them.
+# What is left free of the GPU's memory: 1 GiB for what is made of queries (scores of 65,536 centroids for 64 queries
+# are 256 MiB), and a score a document for each of 64 queries, as a search of everything has them.
 KEPT_FREE = 2**30
 SCORES_A_DOCUMENT = 64 * 4
 # And of the host's: pinned memory cannot be given to anyone else, and where there is too little Linux ends a process.
@@ -45,8 +45,8 @@ def must_lie_on_host(code_bytes: int, room: Room) -> bool:
         return True
     raise BackendUnavailableError(
         f"the codes of this index take {code_bytes >> 20} MiB; this GPU has room for {room.device >> 20} MiB of them, "
-        f"and the host's memory for {room.host >> 20} MiB: part them among several GPUs, store fewer bits, or search on "
-        "the processor, which maps files"
+        f"and the host's memory for {room.host >> 20} MiB: part them among several GPUs, store fewer bits, or search "
+        "on the processor, which maps files"
     )
 
 
@@ -65,9 +65,9 @@ def warn_of_codes_on_host(backend: str, code_bytes: int, documents: int) -> None
     """Say that they lie there, and what that is expected to cost."""
     everything = code_bytes / BUS_BYTES_PER_SECOND
     _logger.warning(
-        "%s has no room for the codes of %d documents (%.1f GiB): they stay in host memory, and those of documents that "
-        "are scored cross the bus. That should take %.2f ms for a thousand documents, and %.2g s where a search scores "
-        "all of them (predicted for PCIe 5; twice that for PCIe 4)",
+        "%s has no room for the codes of %d documents (%.1f GiB): they stay in host memory, and those of documents "
+        "that are scored cross the bus. That should take %.2g ms for a thousand documents, and %.2g s where a search "
+        "scores all of them (predicted for PCIe 5; twice that for PCIe 4)",
         backend,
         documents,
         code_bytes / _GIBIBYTE,

@@ -1,4 +1,4 @@
-"""Memory that Triton programs read: on the GPU, or of the host and pinned. Imported by triton_store.py alone: needs torch."""
+"""Memory that Triton programs read: on the GPU, or of the host and pinned. Needs torch: triton_store.py imports it."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def filled(target: torch.Tensor, chunks: Iterable[AnyArray]) -> torch.Tensor:
 
 
 def _pinned(memory: Uint8Array, device: torch.device) -> torch.Tensor:
-    """The array, registered for as long as it lives. torch's own pinned memory would be rounded up to a power of two, and
-    never be given back.
+    """The array, registered for as long as it lives. torch's own pinned memory would be rounded up to a power of two,
+    and never be given back.
     """
-    cudart, address = torch.cuda.cudart(), memory.ctypes.data
+    cudart, address = torch.cuda.cudart(), memory.ctypes.data  # type: ignore[no-untyped-call]
     with torch.cuda.device(device):
         result = int(cudart.cudaHostRegister(address, memory.nbytes, _MAPPED))
     if result:
         raise BackendUnavailableError(
-            f"{memory.nbytes >> 20} MiB of codes have no room on the GPU, and as much host memory cannot be pinned (CUDA "
-            f"error {result}); part the index among several GPUs, store fewer bits, or search on the processor"
+            f"{memory.nbytes >> 20} MiB of codes have no room on the GPU, and so much host memory cannot be pinned "
+            f"(CUDA error {result}); part the index among several GPUs, store fewer bits, or search on the processor"
         )
     # Not at exit, when the driver may be gone and all memory goes anyway.
     weakref.finalize(memory, cudart.cudaHostUnregister, address).atexit = False
