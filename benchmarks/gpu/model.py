@@ -30,6 +30,7 @@ from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, disassemble
 from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop, spills_in
 from benchmarks.gpu.triton_programs import compile_program, machine_code, programs, registers_of
 from benchmarks.harness import write_result
+from jcb_engine.kernels.placement import BUS_BYTES_PER_SECOND
 
 TILE_TOKENS = 16
 DOCUMENT_TOKENS = 130
@@ -56,6 +57,8 @@ MACHINES = (Machine("H100"), Machine("H200", memory_bytes=4.3e12))
 SCAN_LAUNCHES, LAUNCH_SECONDS = 14, 2.5e-6
 RESCORED, FP32_OPERATIONS = 400, 20e12
 SCANNED_TOKENS, SCANNED_QUERIES = 10_000_000, 64
+# Of candidates whose codes lie in host memory (csrc/cuda/tile_memory.h): the bus limits everything else.
+CANDIDATES, CANDIDATE_BYTES = 4096, 40  # a token of 2 bits and 128 dimensions, as tiles
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,12 @@ def main() -> None:
         "document_tokens": DOCUMENT_TOKENS,
     }
     rates = {figure["kernel"]: figure["predicted"] for figure in figures}
-    write_result("gpu-model", settings, {"kernels": figures, "whole_searches": whole_searches(rates)})
+    results = {
+        "kernels": figures,
+        "whole_searches": whole_searches(rates),
+        "seconds_4096_candidates_in_host_memory": candidates_in_host_memory(),
+    }
+    write_result("gpu-model", settings, results)
 
 
 def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -176,6 +184,13 @@ def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
             f"(target .5), {found[machine]['queries_per_second_64']:,.0f} queries/s in batches of 64 (target 5,000)"
         )
     return found
+
+
+def candidates_in_host_memory() -> float:
+    """Seconds that the codes of 4,096 documents take over the bus."""
+    seconds = CANDIDATES * DOCUMENT_TOKENS * PADDING * CANDIDATE_BYTES / BUS_BYTES_PER_SECOND
+    print(f"PREDICTED {1e3 * seconds:.2f} ms for {CANDIDATES:,} documents in host memory, over PCIe 5")
+    return seconds
 
 
 def _triton_figures() -> dict[str, Any]:

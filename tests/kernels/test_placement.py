@@ -1,4 +1,4 @@
-"""Codes stay in host memory where a GPU has no room for them: who decides, who is told, and that answers are the same."""
+"""Codes stay in host memory where a GPU has no room: who decides, who is told, and that answers are the same."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_codes_lie_on_the_gpu_as_long_as_it_has_room() -> None:
 
 def test_what_fits_nowhere_is_told_with_sizes_and_what_to_do() -> None:
     room = Room(70 * GIBIBYTE, 200 * GIBIBYTE)
-    with pytest.raises(BackendUnavailableError, match="307200 MiB.*71680 MiB.*204800 MiB.*several GPUs"):
+    with pytest.raises(BackendUnavailableError, match=r"307200 MiB.*71680 MiB.*204800 MiB.*several GPUs"):
         must_lie_on_host(300 * GIBIBYTE, room)
 
 
