@@ -21,7 +21,16 @@ import numpy as np
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from benchmarks.harness import commit, machine
 from jcb_engine.errors import BackendUnavailableError
-from jcb_engine.kernels.interface import Backend, Lists, Probing, ProbingBackend, Ranges, ScanningBackend, Store
+from jcb_engine.kernels.interface import (
+    Backend,
+    CentroidTable,
+    Lists,
+    Probing,
+    ProbingBackend,
+    Ranges,
+    ScanningBackend,
+    Store,
+)
 
 RUNS = 15
 CHECKED = 40  # documents whose scores are compared with float64
@@ -89,6 +98,10 @@ def main() -> None:
     for name, make in backends.items():
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
         step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))
+        step(
+            f"{name}: 4096 candidates in host memory",
+            lambda make=make: _candidates_on_host(make(), *segment(arguments.tokens)),
+        )
     step("cuda: search among candidates", lambda: _probing(backends["cuda"](), *segment(arguments.tokens)))
     step("triton: compressing", lambda: _compressing(backends["triton"]()))
     step("picture", lambda: _draw(arguments.out, record))
@@ -221,8 +234,7 @@ def _candidates(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
     """4,096 documents of one query, from host to host."""
     store = backend.prepare(codec, [segment])
     queries, offsets = random_queries(1)
-    documents = np.random.default_rng(3).integers(store.documents, size=4096).astype(np.uint32)
-    lists = Lists(documents, np.array([0, 4096], np.int64))
+    lists = _some_documents(store)
     table = backend.centroid_scores(store, queries)
     seconds = _times(lambda: backend.maxsim_quantized(store, queries, offsets, lists, "fast", table))
     # Finding candidates comes on top: an index of at least so many tokens is searched faster through them.
@@ -260,6 +272,32 @@ def _probing(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
 def _ten_best(answer: tuple[np.ndarray, np.ndarray]) -> list[int]:
     documents, scores = answer
     return [int(document) for document in documents[np.argsort(-scores, kind="stable")[:10]]]
+
+
+def _candidates_on_host(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
+    """The same 4,096 documents with codes kept in host memory: the same bits, and what the bus costs."""
+    stores = [backend.prepare(codec, [segment], most) for most in (None, 0)]  # type: ignore[call-arg]
+    queries, offsets = random_queries(1)
+    lists = _some_documents(stores[0])
+    found, seconds = [], []
+    for store in stores:
+        table = backend.centroid_scores(store, queries)
+
+        def score(store: Store = store, table: CentroidTable = table) -> np.ndarray:
+            return backend.maxsim_quantized(store, queries, offsets, lists, "fast", table)
+
+        found.append(score())
+        seconds.append(statistics.median(_times(score)))
+    if not np.array_equal(*found):
+        raise SystemExit(f"WRONG: {backend.name} gives other bits where codes lie in host memory")
+    lengths = np.diff(segment.doc_offsets)[lists.documents]
+    code_bytes = int((-(-lengths // 16) * 16).sum()) * TILE_BYTES[codec.nbits]  # as the CUDA kernels keep them
+    return {"seconds": seconds[1], "seconds_on_gpu": seconds[0], "tile_bytes_per_second": code_bytes / seconds[1]}
+
+
+def _some_documents(store: Store) -> Lists:
+    documents = np.random.default_rng(3).integers(store.documents, size=4096).astype(np.uint32)
+    return Lists(documents, np.array([0, 4096], np.int64))
 
 
 def _compressing(backend: Backend) -> dict[str, float]:

@@ -30,6 +30,7 @@ from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, disassemble
 from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop, spills_in
 from benchmarks.gpu.triton_programs import compile_program, machine_code, programs, registers_of
 from benchmarks.harness import write_result
+from jcb_engine.kernels.placement import BUS_BYTES_PER_SECOND
 
 TILE_TOKENS = 16
 DOCUMENT_TOKENS = 130
@@ -60,6 +61,8 @@ SCANNED_TOKENS, SCANNED_QUERIES = 10_000_000, 64
 # documents scored exactly, and seconds until a round of postings has come from memory.
 PROBES, POOL, SCORED = 16, 10_240, 4_096
 CENTROIDS, PROBE_LAUNCHES, RESCORED_CANDIDATES, POSTINGS_SECONDS = 16_384, 18, 80, 1e-6
+# Of candidates whose codes lie in host memory (csrc/cuda/tile_memory.h): the bus limits everything else.
+CANDIDATES, CANDIDATE_BYTES = 4096, 40  # a token of 2 bits and 128 dimensions, as tiles
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,13 @@ def main() -> None:
         "document_tokens": DOCUMENT_TOKENS,
     }
     rates = {figure["kernel"]: figure["predicted"] for figure in figures}
-    searches = {"whole_searches": whole_searches(rates), "candidate_searches": candidate_searches(rates)}
-    write_result("gpu-model", settings, {"kernels": figures, **searches})
+    results = {
+        "kernels": figures,
+        "whole_searches": whole_searches(rates),
+        "candidate_searches": candidate_searches(rates),
+        "seconds_4096_candidates_in_host_memory": candidates_in_host_memory(),
+    }
+    write_result("gpu-model", settings, results)
 
 
 def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -206,6 +214,13 @@ def candidate_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
             f"of 10 M tokens, {1e6 * parts['launches']:.0f} of them launches"
         )
     return found
+
+
+def candidates_in_host_memory() -> float:
+    """Seconds that the codes of 4,096 documents take over the bus."""
+    seconds = CANDIDATES * DOCUMENT_TOKENS * PADDING * CANDIDATE_BYTES / BUS_BYTES_PER_SECOND
+    print(f"PREDICTED {1e3 * seconds:.2f} ms for {CANDIDATES:,} documents in host memory, over PCIe 5")
+    return seconds
 
 
 def _triton_figures() -> dict[str, Any]:

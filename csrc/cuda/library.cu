@@ -24,6 +24,7 @@ namespace {
 
 using jcb::cuda::DeviceQueries;
 using jcb::cuda::DeviceStore;
+using jcb::cuda::StoreOptions;
 
 enum Kind : int32_t { kFine, kCorrupt, kInput, kDevice, kMemory, kBug };
 
@@ -43,7 +44,8 @@ using jcb::cuda::Found;
 
 // What a store's handle points to.
 struct OpenStore {
-  OpenStore(const jcb::StoreView& view, int32_t device) : device(device), store(view, device), scanner(store) {}
+  OpenStore(const jcb::StoreView& view, int32_t device, const StoreOptions& options)
+      : device(device), store(view, device, options), scanner(store) {}
 
   const int device;
   const DeviceStore store;
@@ -101,10 +103,11 @@ void* handed_over(std::unique_ptr<Found> found, int64_t* offsets) {
 }  // namespace
 
 // Sizes of the structs that both sides have to agree on, one after the other.
-JCB_EXPORT void jcb_cuda_sizes(int64_t sizes[3]) {
+JCB_EXPORT void jcb_cuda_sizes(int64_t sizes[4]) {
   sizes[0] = sizeof(jcb::CodecView);
   sizes[1] = sizeof(jcb::SegmentView);
   sizes[2] = sizeof(Failure);
+  sizes[3] = sizeof(StoreOptions);
 }
 
 // How many GPUs there are, and the name of one of them.
@@ -121,13 +124,18 @@ JCB_EXPORT void jcb_cuda_name(int32_t device, char name[256], Failure* failure) 
 }
 
 JCB_EXPORT void* jcb_cuda_new_store(int32_t device, const jcb::CodecView* codec, const jcb::SegmentView* segments,
-                                    int64_t count, Failure* failure) {
+                                    int64_t count, const StoreOptions* options, Failure* failure) {
   void* made = nullptr;
   attempt(failure, [&] {
     const DeviceScope scope(device);
-    made = new OpenStore(view_of(*codec, segments, count), device);
+    made = new OpenStore(view_of(*codec, segments, count), device, *options);
   });
   return made;
+}
+// Bytes of tiles that lie in host memory, because they have no room on the GPU; else 0.
+JCB_EXPORT int64_t jcb_cuda_bytes_on_host(void* store) {
+  const DeviceStore& own = open_store(store).store;
+  return own.lies_on_host() ? static_cast<int64_t>(own.tile_bytes()) : 0;
 }
 JCB_EXPORT void jcb_cuda_delete_store(void* store) { delete_there<OpenStore>(store); }
 

@@ -106,31 +106,32 @@ unsigned blocks_a_piece(unsigned blocks_a_multiprocessor, size_t pieces, uint64_
 
 }  // namespace
 
-DeviceStore::DeviceStore(const StoreView& store, int device) : DeviceStore(store, Tiles(store), device) {}
+DeviceStore::DeviceStore(const StoreView& store, int device, const StoreOptions& options)
+    : DeviceStore(store, Tiles(store), device, options) {}
 
-DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
+DeviceStore::DeviceStore(const StoreView& store, const Tiles& made, int device, const StoreOptions& options)
     : device(device),
       codec(without_pointers(store.codec)),
       shape(made.shape),
       level_bytes(made.level_bytes),
       span(span_of(store.codec, level_bytes, made.max_sigma, made.max_norm)),
-      document_sums(std::move(made.sums)),
+      document_sums(made.sums),
       max_sigma(made.max_sigma),
       max_norm(made.max_norm),
-      tiles(reinterpret_cast<const char*>(made.bytes.data()), made.bytes.size(), stream),
-      ranks(reinterpret_cast<const char*>(made.ranks.data()), made.ranks.size(), stream),
       sums(document_sums, stream),
       centroid_tiles(is_raw() ? std::vector<uint4>{} : cuda::centroid_tiles(store.codec, shape.blocks), stream),
       centroid_halves(is_raw() ? std::vector<uint4>{} : cuda::centroid_halves(store.codec, shape.blocks), stream),
       centroids(centroids_of(store.codec), stream),
       levels(levels_of(store.codec, level_bytes), stream),
       level_words(words_of(level_bytes), stream),
-      level_halves(halves_of(store.codec, level_bytes), stream) {
+      level_halves(halves_of(store.codec, level_bytes), stream),
+      memory_(allocate_tiles(made, options)) {
   check_shared_memory(store.codec, shape);
   keep_freed_memory();
+  max_norm = std::max(max_norm, fill_tiles(made, memory_, options, stream));
 }
 
-Work DeviceStore::everything() const { return {tiles.data(), sums.data(), sums.data()}; }
+Work DeviceStore::everything() const { return {tiles(), sums.data(), sums.data()}; }
 
 uint32_t DeviceStore::centroid_rows() const {
   if (is_raw()) return 0;
@@ -195,7 +196,7 @@ struct DeviceQueries::Launch {
         first_tiles(plan.first_tiles, call.store_.stream),
         tile_sums(plan.tile_sums, call.store_.stream),
         work(plan.tile_sums.empty() ? call.store_.everything()
-                                    : Work{call.store_.tiles.data(), first_tiles.data(), tile_sums.data()}),
+                                    : Work{call.store_.tiles(), first_tiles.data(), tile_sums.data()}),
         queries(call.prepared_.view(call.store_, pieces.data())) {}
 
   const DeviceArray<Piece> pieces;
@@ -317,7 +318,7 @@ namespace {
 Decoding decoding_of(const DeviceStore& store) {
   return {store.centroids.data(),
           store.levels.data(),
-          store.ranks.data(),
+          store.ranks(),
           static_cast<int>(store.codec.dim),
           store.shape.bits,
           store.level_bytes.rank_bits,

@@ -100,7 +100,7 @@ struct Prober::Recorded {
                           tile_sums);
     float *const partial = memory.own<float>(partial_at), *const whole = memory.own<float>(whole_at);
     const uint64_t tiles_of_a_document = store.document_sums.back() / documents + 1;
-    launch_fast(store, queries, {store.tiles.data(), first_tiles, tile_sums}, tiles_of_a_document * shape.documents, stream,
+    launch_fast(store, queries, {store.tiles(), first_tiles, tile_sums}, tiles_of_a_document * shape.documents, stream,
                 partial);
     if (is_summed) launch_add(memory.input<QuerySum>(sums_at), shape.queries, shape.documents, partial, whole, stream);
     Ranked fast{is_summed ? whole : partial, kept.counts, shape.documents};

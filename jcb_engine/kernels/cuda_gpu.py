@@ -38,6 +38,7 @@ from jcb_engine.kernels.interface import (
     SegmentArrays,
     Store,
 )
+from jcb_engine.kernels.placement import warn_of_codes_on_host
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
 
 # Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 75 Gtoken/s are
@@ -63,6 +64,11 @@ class CudaStore(HostedStore):
             if not self.has_postings.is_set():
                 self.device.give_postings(self.codec, self.segments)
                 self.has_postings.set()
+
+    @property
+    def lies_on_host(self) -> bool:
+        """Whether its codes lie in host memory: the GPU had no room for them."""
+        return self.device.bytes_on_host > 0
 
     def remember(self, table: CudaTable) -> None:
         with self.lock:
@@ -120,12 +126,18 @@ class CudaBackend(HostOperations):
     def name(self) -> str:
         return f"cuda/{self._name}"
 
-    def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> CudaStore:
+    def prepare(
+        self, codec: CodecArrays, segments: Sequence[SegmentArrays], most_on_device: int | None = None
+    ) -> CudaStore:
+        """most_on_device: bytes of codes that may lie on the GPU; None for what is free there, 0 for host memory."""
         check_codec(codec)
         for segment in segments:
             check_segment(codec, segment)
-        device = self._library.new_store(self._device, codec, segments)
-        return CudaStore(codec, segments, self._host.prepare(codec, segments), device)
+        device = self._library.new_store(self._device, codec, segments, most_on_device, self.threads)
+        store = CudaStore(codec, segments, self._host.prepare(codec, segments), device)
+        if store.lies_on_host:
+            warn_of_codes_on_host(self.name, device.bytes_on_host, store.documents)
+        return store
 
     def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> CudaTable:
         own = _own_store(store)
@@ -178,7 +190,7 @@ class CudaBackend(HostOperations):
         return self._table(own, queries, None).prepared(query_offsets).error_bounds()
 
     def scan_costs_less(self, store: Store) -> bool:
-        return store.tokens <= SCANNED_TOKENS
+        return store.tokens <= SCANNED_TOKENS and not _own_store(store).lies_on_host  # the bus is slower by far
 
     def best_of_all(
         self,

@@ -16,6 +16,7 @@ from jcb_engine.types import AnyArray, Float32Array, Int64Array, Uint8Array, Uin
 LIBRARY = Path(__file__).with_name("libjcb_cuda.so")
 _CORRUPT, _INPUT, _DEVICE, _MEMORY = 1, 2, 3, 4
 _Pointer = ctypes.c_void_p
+CHUNK_BYTES = 64 * 2**20  # of codes that are made ready for the GPU at once; twice that is pinned for as long
 
 
 class _Codec(ctypes.Structure):
@@ -52,6 +53,12 @@ class _Segment(ctypes.Structure):
     )
 
 
+class _Options(ctypes.Structure):
+    """jcb::cuda::StoreOptions of csrc/cuda/tile_memory.h."""
+
+    _fields_ = (("most_on_device", ctypes.c_int64), ("chunk_bytes", ctypes.c_int64), ("threads", ctypes.c_int32))
+
+
 class _Failure(ctypes.Structure):
     _fields_ = (("kind", ctypes.c_int32), ("text", ctypes.c_char * 500))
 
@@ -72,9 +79,10 @@ class CudaLibrary:
             raise BackendUnavailableError(f"the CUDA kernels cannot be loaded: {error}") from error
         for name in ("jcb_cuda_new_store", "jcb_cuda_new_queries", "jcb_cuda_search", "jcb_cuda_probe"):
             getattr(self._functions, name).restype = _Pointer
-        sizes = (ctypes.c_int64 * 3)()
+        self._functions.jcb_cuda_bytes_on_host.restype = ctypes.c_int64
+        sizes = (ctypes.c_int64 * 4)()
         self._functions.jcb_cuda_sizes(sizes)
-        if list(sizes) != [ctypes.sizeof(kind) for kind in (_Codec, _Segment, _Failure)]:
+        if list(sizes) != [ctypes.sizeof(kind) for kind in (_Codec, _Segment, _Failure, _Options)]:
             raise BackendUnavailableError("the CUDA kernels are of another version of jcb-engine; install it again")
 
     def device_name(self, number: int) -> str:
@@ -89,12 +97,29 @@ class CudaLibrary:
         _raise(failure)
         return name.value.decode(errors="replace")
 
-    def new_store(self, device: int, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> DeviceStore:
-        """A copy of the segments on a GPU."""
+    def new_store(
+        self,
+        device: int,
+        codec: CodecArrays,
+        segments: Sequence[SegmentArrays],
+        most_on_device: int | None = None,
+        threads: int = 1,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> DeviceStore:
+        """A copy of the segments on a GPU, made by so many threads.
+
+        most_on_device: bytes of codes that may lie there, and not in host memory; None for what is free.
+        """
+        options = _Options(-1 if most_on_device is None else most_on_device, chunk_bytes, threads)
         views = (_Segment * len(segments))(*(_segment_view(segment) for segment in segments))
         failure = _Failure()
         made = self._functions.jcb_cuda_new_store(
-            device, ctypes.byref(_codec_view(codec)), views, ctypes.c_int64(len(segments)), ctypes.byref(failure)
+            device,
+            ctypes.byref(_codec_view(codec)),
+            views,
+            ctypes.c_int64(len(segments)),
+            ctypes.byref(options),
+            ctypes.byref(failure),
         )
         _raise(failure)
         return DeviceStore(self._functions, made)
@@ -108,6 +133,11 @@ class DeviceStore:
 
     def __del__(self) -> None:
         self._functions.jcb_cuda_delete_store(self._pointer)
+
+    @property
+    def bytes_on_host(self) -> int:
+        """Of codes that lie in host memory, because they have no room on the GPU; else 0."""
+        return int(self._functions.jcb_cuda_bytes_on_host(self._pointer))
 
     def prepare(self, queries: Float32Array, query_offsets: Int64Array) -> DeviceQueries:
         """Queries [Q, D] made ready for the GPU."""

@@ -33,6 +33,7 @@ from jcb_engine.kernels.interface import (
     Store,
 )
 from jcb_engine.kernels.lookup_assembly import lookup_assembly
+from jcb_engine.kernels.placement import warn_of_codes_on_host
 from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 try:
@@ -107,8 +108,14 @@ class TritonBackend(HostOperations):
             raise CorruptIndexError(f"centroid {int(centroid_ids.max())} of {len(codec.centroids)} was given")
         return quantized(vectors, centroid_ids, codec, self._device)
 
-    def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> TritonStore:
-        return prepare_store(codec, segments, self._host.prepare(codec, segments), self._device)
+    def prepare(
+        self, codec: CodecArrays, segments: Sequence[SegmentArrays], most_on_device: int | None = None
+    ) -> TritonStore:
+        """most_on_device: bytes of codes that may lie on the GPU; None for what is free there, 0 for host memory."""
+        store = prepare_store(codec, segments, self._host.prepare(codec, segments), self._device, most_on_device)
+        if store.lies_on_host:
+            warn_of_codes_on_host(self.name, store.codes.numel(), store.documents)
+        return store
 
     def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> TritonTable:
         own = _own_store(store)
@@ -181,7 +188,7 @@ class TritonBackend(HostOperations):
         return _shaped(self._scores(own, there, work, precision), candidates, len(query_offsets) - 1)
 
     def scan_costs_less(self, store: Store) -> bool:
-        return store.tokens <= SCANNED_TOKENS
+        return store.tokens <= SCANNED_TOKENS and not _own_store(store).lies_on_host  # the bus is slower by far
 
     def best_of_all(
         self,

@@ -6,7 +6,15 @@ import pytest
 
 from benchmarks.gpu.compiler import parse_disassembly
 from benchmarks.gpu.counting import busy_clocks, main_loop
-from benchmarks.gpu.model import MACHINES, MANY_QUERIES, ONE_QUERY, Kernel, predict, whole_searches
+from benchmarks.gpu.model import (
+    MACHINES,
+    MANY_QUERIES,
+    ONE_QUERY,
+    Kernel,
+    candidates_in_host_memory,
+    predict,
+    whole_searches,
+)
 
 DISASSEMBLY = """
 	.section	.text._Zkernel,"ax",@progbits
@@ -83,3 +91,7 @@ def test_a_whole_search_takes_its_scan_its_launches_and_its_exact_scores() -> No
     rescored = 400 * 130 * 32 * 128 * 2 / 20e12
     assert found["seconds_1_query"] == pytest.approx(10e6 / 50e9 + 14 * 2.5e-6 + rescored)
     assert 64 / found["queries_per_second_64"] == pytest.approx(64 * 10e6 / 50e9 + 14 * 2.5e-6 + 64 * rescored)
+
+
+def test_candidates_in_host_memory_take_what_their_bytes_take_over_the_bus() -> None:
+    assert candidates_in_host_memory() == pytest.approx(4096 * 130 * 1.06 * 40 / 50e9)

@@ -30,7 +30,7 @@ def test_every_step_that_needs_a_gpu_is_skipped_by_name(tmp_path: Path) -> None:
     for step in needing:
         assert f"skipped: {step}: " in result.stdout
     record = json.loads((tmp_path / "out" / "gpu.json").read_text())
-    names = {"answers", "end to end", "4096 candidates", "batch 1"}
+    names = {"answers", "end to end", "4096 candidates", "4096 candidates in host memory", "batch 1"}
     expected = {f"{backend}: {name}" for backend in ("cuda", "triton") for name in names}
     widths = {f"cuda: {name}, {nbits} bits" for name in ("answers", "batch 1", "batch 64") for nbits in (8, 16)}
     others = {"gpu", "cuda: batch 64", "triton: compressing", "picture"}

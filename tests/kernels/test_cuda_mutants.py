@@ -108,8 +108,8 @@ MUTANTS = {
     "ranks are of another tile": (KERNELS + "maxsim_exact.h", "given.ranks + number *", "given.ranks + i *"),
     "all levels of an integer have one rank": (
         "csrc/cuda/tiles.cu",
-        "level_bytes.ranks[code], ranks.data()",
-        "0, ranks.data()",
+        "level_bytes.ranks[code], ranks)",
+        "0, ranks)",
     ),
     "a raw document keeps the maxima of the one before": (KERNELS + "maxsim_raw.h", "    maxima.clear();\n", ""),
     "a raw document without tokens has a score": (
@@ -129,8 +129,8 @@ MUTANTS = {
     ),
     "padding takes the next document's tokens": (
         "csrc/cuda/tiles.cu",
-        "begin + std::min(row, tokens - 1)",
-        "begin + std::min(row, segment.tokens - 1 - begin)",
+        "std::min(begin + row, end - 1)",
+        "std::min(begin + row, segment.tokens - 1)",
     ),
 }
 # The same of a scan, for test_cuda_scan.cpp.
@@ -229,6 +229,7 @@ SOURCES = (
     "csrc/cuda/probe.cu",
     "csrc/cuda/plan.cu",
     "csrc/cuda/tiles.cu",
+    "csrc/cuda/tile_memory.cu",
     "csrc/cuda/level_bytes.cpp",
     "csrc/cuda/emulation/threads.cpp",
     "csrc/tests/corpus.cpp",

@@ -67,3 +67,19 @@ def test_repeats_are_equal_bit_by_bit_and_lists_are_ranges(backend: Backend) -> 
         for _ in range(3):
             np.testing.assert_array_equal(first, backend.maxsim_quantized(store, queries, offsets, every, precision))
         np.testing.assert_array_equal(first[0], backend.maxsim_quantized(store, queries, offsets, listed, precision))
+
+
+def test_codes_in_host_memory_have_the_same_scores_bit_by_bit(backend: Backend) -> None:
+    codec, segment = random_segment(200_000, centroids=1000)
+    there = backend.prepare(codec, [segment])
+    here = backend.prepare(codec, [segment], most_on_device=0)  # type: ignore[call-arg]
+    assert here.lies_on_host  # type: ignore[attr-defined]
+    every = Ranges(np.array([0]), np.array([there.documents]))
+    listed = Lists(np.arange(0, there.documents, 3, dtype=np.uint32), np.array([0, -(-there.documents // 3)]))
+    queries, offsets = random_queries(1)
+    for candidates in (every, listed):
+        for precision in ("fast", "exact"):
+            np.testing.assert_array_equal(
+                backend.maxsim_quantized(there, queries, offsets, candidates, precision),
+                backend.maxsim_quantized(here, queries, offsets, candidates, precision),
+            )
