@@ -92,7 +92,7 @@ KERNELS = (
     Kernel("fast, 2 bits, 96 dims", r"maxsim_fastILi2ELi3E", 32, 32),
     Kernel("fast, 2 bits, 128 dims", r"maxsim_fastILi2ELi4E", 40, 32, target=70),
     Kernel("fast, 1 bit, 128 dims", r"maxsim_fastILi1ELi4E", 24, 32, target=60),
-    Kernel("fast, 4 bits, 128 dims", r"maxsim_fastILi4ELi4E", 72, 32, target=45),
+    Kernel("fast, 4 bits, 128 dims", r"maxsim_fastILi4ELi4ELb1E", 72, 32, target=45),
     Kernel("fast, 8 bits, 128 dims", r"maxsim_fastILi8ELi4E", 136, 32),
     Kernel("raw, 128 dims", r"maxsim_rawILi4E", 256, 0),
     Kernel("batch, 2 bits, 128 dims", r"maxsim_batchILi2ELi4E", 40, 256, sharing=8, turns=8, repeats=4, target=70),

@@ -66,6 +66,7 @@ class PreparedPieces {
   uint32_t count_ = 0;
   DeviceArray<uint2> bytes_, halves_;
   DeviceArray<float> columns_, steps_, units_;
+  DeviceArray<int32_t> biases_;
   DeviceArray<uint8_t> scores_;
 };
 

@@ -124,7 +124,7 @@ float Tiles::put(const SegmentView& segment, int64_t token, int row, uint8_t* ti
   for (int64_t d = 0; d < codec.dim; ++d) {
     const uint32_t code = codes[d * codec.nbits / 8] >> (d * codec.nbits % 8) & ((1u << codec.nbits) - 1);
     if (shape.bits != kByteBits) {
-      put_code(shape, row, d, code, tile);
+      put_code(shape, row, d, level_bytes.kept[code], tile);
       continue;
     }
     put_code(shape, row, d, static_cast<uint8_t>(level_bytes.integers[code]), tile);

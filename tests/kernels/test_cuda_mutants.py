@@ -38,6 +38,13 @@ MUTANTS = {
         "permute_bytes(table.words[0], 0, selectors >> 16)",
         "permute_bytes(table.words[0], 0, selectors >> 12)",
     ),
+    "half of the query is forgotten": (KERNELS + "prepare_queries.h", "= sum >> 1;", "= 0;"),
+    "two tokens begin alike": (KERNELS + "maxsim_fast.h", "first_sums.of(2 * n + i % 2)", "first_sums.of(2 * n)"),
+    "the sign is that of the other row": (
+        KERNELS + "look_up.h",
+        "permute_bytes(0x8000, 0, signs >> (16 * row));\n  }\n}\n\n}",
+        "permute_bytes(0x8000, 0, signs >> (16 - 16 * row));\n  }\n}\n\n}",
+    ),
     "the fourth bit of a code is lost": (KERNELS + "look_up.h", "(high & is_high)", "(low & is_high)"),
     "rows are not compared across lanes": (
         KERNELS + "maxsim_fast.h",
