@@ -26,8 +26,8 @@ run() {
     skip "building the CUDA kernels" "nvcc was not found; the Triton kernels do without"
     library=""
   else
-    step "building the CUDA kernels" "$nvcc" -std=c++20 -O3 -arch=native -shared -Xcompiler -fPIC -Icsrc -Icsrc/include \
-      csrc/cuda/*.cu csrc/cuda/*.cpp -o "$library" || library=""
+    step "building the CUDA kernels" "$nvcc" -std=c++20 -O3 -arch=native -shared -Xcompiler -fPIC,-pthread \
+      -Icsrc -Icsrc/include csrc/cuda/*.cu csrc/cuda/*.cpp -o "$library" || library=""
   fi
 
   if [ -z "$library" ] && ! "$python" -c "import torch, sys; sys.exit(not torch.cuda.is_available())" 2>/dev/null; then

@@ -228,6 +228,29 @@ PROBE_MUTANTS = {
         "range * range_documents < document",
     ),
 }
+# The same of how tiles get to a GPU, for test_cuda_tiles.cpp.
+TILE_MEMORY = "csrc/cuda/tile_memory.cu"
+TILE_MUTANTS = {
+    "a chunk lies where the first does": (
+        TILE_MEMORY,
+        "memory.tiles.data() + first * tile_bytes",
+        "memory.tiles.data()",
+    ),
+    "ranks of a chunk are the next one's": (TILE_MEMORY, "begin * made.rank_bytes()", "end * made.rank_bytes()"),
+    "a thread's error is lost": (TILE_MEMORY, "      errors[part] = std::current_exception();\n", ""),
+    "nothing is left free": (
+        TILE_MEMORY,
+        "less(free_memory(), kKeptFree + documents * kScoresADocument + postings * kBytesAPosting)",
+        "free_memory()",
+    ),
+    "tiles keep what memory held before": (
+        "csrc/cuda/tiles.cu",
+        "  std::memset(tiles, 0, (last - first) * shape.bytes());\n",
+        "",
+    ),
+    "a tile is of the segment after": ("csrc/cuda/tiles.cu", "starts.end(), document)", "starts.end(), document + 1)"),
+}
+TESTED = {"maxsim": MUTANTS, "scan": SCAN_MUTANTS, "probe": PROBE_MUTANTS, "tiles": TILE_MUTANTS}
 SOURCES = (
     "csrc/cuda/maxsim.cu",
     "csrc/cuda/scan.cu",
@@ -244,15 +267,14 @@ SOURCES = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*MUTANTS, *SCAN_MUTANTS, *PROBE_MUTANTS])
+@pytest.mark.parametrize("name", [name for mutants in TESTED.values() for name in mutants])
 def test_a_broken_kernel_is_noticed(name: str, tmp_path: Path) -> None:
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("there is no C++ compiler here")
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
-    file, stands, instead = (MUTANTS | SCAN_MUTANTS | PROBE_MUTANTS)[name]
-    program_of = "maxsim" if name in MUTANTS else "scan" if name in SCAN_MUTANTS else "probe"
-    sources = (*SOURCES, f"csrc/tests/test_cuda_{program_of}.cpp")
+    test, (file, stands, instead) = next((test, known[name]) for test, known in TESTED.items() if name in known)
+    sources = (*SOURCES, f"csrc/tests/test_cuda_{test}.cpp")
     source = (tmp_path / file).read_text()
     assert source.count(stands) == 1, "the mutant no longer fits the source"
     (tmp_path / file).write_text(source.replace(stands, instead))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +166,45 @@ def test_chunks_for_triton_may_be_of_any_size(monkeypatch: pytest.MonkeyPatch) -
         stores[0].codes.numpy(),  # type: ignore[attr-defined]
         np.concatenate([segment.codes for segment in segments]),
     )
+
+
+@pytest.mark.triton
+def test_triton_refuses_codes_that_have_no_room_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = triton_interpreted()
+    from jcb_engine.kernels import triton_memory
+
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(6,))
+    monkeypatch.setattr(triton_memory, "free_host_memory", lambda: KEPT_FREE_OF_HOST)
+    with pytest.raises(BackendUnavailableError, match="the host's memory for 0 MiB"):
+        backend.prepare(codec, segments, most_on_device=0)  # type: ignore[call-arg]
+
+
+@pytest.mark.triton
+def test_host_memory_is_pinned_for_as_long_as_a_tensor_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    triton_interpreted()
+    import torch
+
+    from jcb_engine.kernels import triton_memory
+
+    pinned: dict[int, int] = {}
+    refused = 2  # cudaErrorMemoryAllocation
+
+    class Cudart:
+        def cudaHostRegister(self, address: int, size: int, flags: int) -> int:  # noqa: N802
+            pinned[address] = size
+            return 0 if size == 60 else refused
+
+        def cudaHostUnregister(self, address: int) -> None:  # noqa: N802
+            del pinned[address]
+
+    monkeypatch.setattr(torch.cuda, "cudart", Cudart)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    tensor = triton_memory._pinned(np.zeros((10, 6), np.uint8), torch.device("cuda", 0))
+    view = tensor[3:]
+    assert pinned == {tensor.data_ptr(): 60}
+    del tensor
+    assert len(pinned) == 1
+    del view
+    assert pinned == {}
+    with pytest.raises(BackendUnavailableError, match="cannot be pinned"):
+        triton_memory._pinned(np.zeros((1, 6), np.uint8), torch.device("cuda", 0))
