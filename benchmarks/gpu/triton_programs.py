@@ -98,7 +98,24 @@ def programs() -> list[Program]:
         halves = {"centroids": "*fp16"}
         found.append(Program(f"nearest centroids, {width} dims", "nearest_centroids", block, halves, warps=8))
     found.append(Program("centroids alone", "maxsim_centroids", {"step": CENTROID_STEP}, _EXACT))
-    return found + vector_programs()
+    return found + code_programs() + vector_programs()
+
+
+def code_programs() -> list[Program]:
+    """Codes of vectors at each width, and of wide vectors whose dimensions are no power of two."""
+    from jcb_engine.kernels.interface import SIGMA_FACTORS
+    from jcb_engine.kernels.triton_building import CODE_WARPS, code_shape
+
+    types = {
+        **dict.fromkeys(("vectors", "cutoffs", "levels", "factors"), "*fp32"),
+        "per_norm": "fp32",
+    }
+    found = []
+    for dim, nbits in ((128, 1), (128, 2), (128, 4), (128, 8), (768, 4)):
+        constants = {**code_shape(dim, nbits), "trials": len(SIGMA_FACTORS.get(nbits, (1.0,)))}
+        name = f"codes, {nbits} bits, {dim} dims"
+        found.append(Program(name, "quantize", constants, types, CODE_WARPS, "triton_code_kernels"))
+    return found
 
 
 def vector_programs() -> list[Program]:

@@ -40,7 +40,7 @@ try:
     from triton.runtime import JITFunction
 
     from jcb_engine.kernels import triton_kernels
-    from jcb_engine.kernels.triton_building import nearest, quantized
+    from jcb_engine.kernels.triton_building import encoded, nearest, quantized
     from jcb_engine.kernels.triton_scan import best_of_all
     from jcb_engine.kernels.triton_store import PIECE, TritonStore, TritonTable, Work, added, place, plan, prepare_store
 except ImportError as error:
@@ -105,7 +105,14 @@ class TritonBackend(HostOperations):
     ) -> tuple[Uint8Array, Float16Array, Float16Array]:
         if len(centroid_ids) and int(centroid_ids.max()) >= len(codec.centroids):
             raise CorruptIndexError(f"centroid {int(centroid_ids.max())} of {len(codec.centroids)} was given")
-        return quantized(vectors, centroid_ids, codec, self._device)
+        with self._in_use():
+            return quantized(vectors, centroid_ids, codec, self._device)
+
+    def encode(
+        self, vectors: Float32Array, codec: CodecArrays
+    ) -> tuple[Uint32Array, Uint8Array, Float16Array, Float16Array]:
+        with self._in_use():
+            return encoded(vectors, codec, self._device)
 
     def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> TritonStore:
         return prepare_store(codec, segments, self._host.prepare(codec, segments), self._device)

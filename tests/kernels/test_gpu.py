@@ -12,6 +12,7 @@ from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from jcb_engine.errors import BackendUnavailableError
 from jcb_engine.kernels.interface import RAW_BITS, Backend, Lists, Ranges
 from jcb_engine.kernels.reference import ReferenceBackend
+from tests.kernels.code_cases import check_codes, coded_tokens
 
 pytestmark = pytest.mark.gpu
 
@@ -54,6 +55,12 @@ def test_scores_are_those_of_double_precision(backend: Backend, dim: int, nbits:
             rows = queries[offsets[query] : offsets[query + 1]]
             expected = expected_score(codec, segment, document, rows)
             assert exact[query, document] == pytest.approx(expected, abs=1e-5 * tokens)
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize("dim", [16, 96, 128, 768])
+def test_codes_are_the_references_but_for_ties(backend: Backend, dim: int, nbits: int) -> None:
+    check_codes(backend, *coded_tokens(3_000, dim, nbits))
 
 
 def test_repeats_are_equal_bit_by_bit_and_lists_are_ranges(backend: Backend) -> None:
