@@ -86,6 +86,8 @@ def main() -> None:
                 lambda nbits=nbits, count=count: _scan(backends["cuda"](), *segment(few, nbits), count),
             )
     step("triton: batch 1", lambda: _triton_scan(backends["triton"](), *segment(arguments.tokens)))
+    step("triton: answers, 16 bits", lambda: _answers(backends["triton"](), *segment(300_000, 16)))
+    step("triton: batch 1, 16 bits", lambda: _triton_scan(backends["triton"](), *segment(few, 16)))
     for name, make in backends.items():
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
         step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels.checks import CODE_WIDTHS, check_codec, check_segment
+from jcb_engine.kernels.checks import check_codec, check_segment
 from jcb_engine.kernels.host_operations import HostedStore
-from jcb_engine.kernels.interface import Candidates, CodecArrays, Lists, SegmentArrays, Store
+from jcb_engine.kernels.interface import RAW_BITS, Candidates, CodecArrays, Lists, SegmentArrays, Store
 from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
 PIECE = 32  # query tokens of a program
 _PIECE_FIELDS = 4
+_ROWS_AT_ONCE = 65_536
 _MOST_PIECES = 65_535  # of a launch, along its second axis
 
 
@@ -26,7 +27,7 @@ class TritonStore(HostedStore):
 
     host: the same store as the CPU kernels have it, for postings. codes [T, code_bytes] uint8; ids [T] int32; norms,
     sigmas [T] fp16; centroids [K, D] fp32; levels [2**nbits] fp32. doc_offsets [N + 1] stays in host memory. longest:
-    of the centroids.
+    of the centroids. Raw: codes [T, D] fp16, no ids, scalars and levels, and max_norm is that of the vectors.
     """
 
     codec: CodecArrays
@@ -88,8 +89,7 @@ def prepare_store(
 ) -> TritonStore:
     """Copy segments to the GPU. InputError on wrong shapes, CorruptIndexError on ids or offsets out of range."""
     check_codec(codec)
-    if codec.nbits not in CODE_WIDTHS:
-        raise InputError(f"the Triton kernels read codes of 1, 2, 4 or 8 bits; this codec has {codec.nbits}")
+    is_raw = codec.nbits == RAW_BITS
     for segment in segments:
         check_segment(codec, segment)
         _check_contents(codec, segment)
@@ -103,7 +103,7 @@ def prepare_store(
     return TritonStore(
         codec,
         host,
-        joined([segment.codes for segment in segments], np.uint8, codec.code_bytes),
+        joined([s.codes for s in segments], *((np.float16, codec.dim) if is_raw else (np.uint8, codec.code_bytes))),
         joined([segment.centroid_ids for segment in segments], np.int32),
         joined([np.minimum(segment.norms, np.float16(segment.max_norm)) for segment in segments], np.float16),
         joined([np.minimum(segment.sigmas, np.float16(segment.max_sigma)) for segment in segments], np.float16),
@@ -111,7 +111,7 @@ def prepare_store(
         place(codec.levels, device),
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         max((segment.max_sigma for segment in segments), default=0.0),
-        max((segment.max_norm for segment in segments), default=0.0),
+        max((_longest(s.codes) if is_raw else s.max_norm for s in segments), default=0.0),
         float(np.linalg.norm(codec.centroids, axis=1).max(initial=0.0)),
     )
 
@@ -173,6 +173,13 @@ def _items(candidates: Candidates, queries: int) -> tuple[Int64Array, list[tuple
     parts = [np.arange(start, end) for start, end in zip(candidates.starts, candidates.ends, strict=True)]
     documents = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
     return documents, [(0, len(documents))] * queries
+
+
+def _longest(vectors: AnyArray) -> float:
+    """The largest norm of vectors [T, D] fp16, in double; parts of them at a time."""
+    starts = range(0, len(vectors), _ROWS_AT_ONCE)
+    norms = (np.linalg.norm(vectors[s : s + _ROWS_AT_ONCE].astype(np.float64), axis=1).max() for s in starts)
+    return float(max(norms, default=0.0))
 
 
 def _check_contents(codec: CodecArrays, segment: SegmentArrays) -> None:

@@ -41,8 +41,6 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.mark.parametrize("dim", [16, 64, 96, 128, 256])
 @pytest.mark.parametrize(("count", "tokens"), [(1, 32), (1, 5), (1, 300), (9, 32)])
 def test_scores_are_those_of_double_precision(backend: Backend, dim: int, nbits: int, count: int, tokens: int) -> None:
-    if nbits == RAW_BITS and backend.name.startswith("triton"):
-        pytest.skip("the Triton kernels do not read raw vectors")
     codec, segment = random_segment(20_000, nbits, dim, centroids=300, mean_length=70)
     store = backend.prepare(codec, [segment])
     queries, offsets = random_queries(count, tokens, dim)

@@ -25,6 +25,8 @@ REGISTERS = {
     "exact, 4 bits, 128 dims": 56,
     "fast, 8 bits, 128 dims": 64,
     "exact, 8 bits, 128 dims": 56,
+    "fast, raw, 128 dims": 103,
+    "exact, raw, 128 dims": 56,
     "fast, 2 bits, 96 dims": 165,
     "fast, 2 bits, 256 dims": 122,
     "fast, 2 bits, 768 dims": 121,
