@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu.peers import PEERS
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from benchmarks.harness import commit, machine
 from jcb_engine.errors import BackendUnavailableError
@@ -92,6 +93,13 @@ def main() -> None:
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
         step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))
     step("triton: compressing", lambda: _compressing(backends["triton"]()))
+    for peer, measure in PEERS.items():
+        # The kernels on the vectors of "batch 1, 16 bits"; a whole engine, which takes minutes to build, on fewer.
+        size, times = (300_000, _times) if peer == "fast-plaid" else (few, _torch_times)
+        step(
+            f"peer: {peer}",
+            lambda measure=measure, size=size, times=times: measure(*segment(size, 16), times),
+        )
     step("picture", lambda: _draw(arguments.out, record))
     if record["failed"]:
         raise SystemExit(f"FAILED: {', '.join(record['failed'])}")
