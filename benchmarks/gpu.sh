@@ -3,7 +3,8 @@
 #
 # Builds the CUDA kernels with nvcc, runs the tests that need a GPU, compute-sanitizer over a small case, and measures. Needs
 # Python 3.11 or newer with torch, triton and numpy; no network, no faiss, no installation. What a machine lacks is skipped
-# by name. About five minutes. Results: OUT/gpu.json, OUT/gpu.png, OUT/training-maxsim-cuda.json, OUT/log.txt.
+# by name. Where flash-maxsim, late-interaction-kernels or fast-plaid can be imported, they are measured on the same vectors in
+# the same run. About five minutes. Results: OUT/gpu.json, OUT/gpu.png, OUT/training-maxsim-cuda.json, OUT/log.txt.
 set -uo pipefail
 [ $# -eq 1 ] || { echo "usage: bash benchmarks/gpu.sh OUT" >&2; exit 2; }
 mkdir -p "$1" && out=$(cd "$1" && pwd) || exit 2

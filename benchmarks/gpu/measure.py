@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu.peers import PEERS
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from benchmarks.harness import commit, machine
 from jcb_engine.errors import BackendUnavailableError
@@ -95,6 +96,8 @@ def main() -> None:
                 lambda nbits=nbits, count=count: _scan(backends["cuda"](), *segment(few, nbits), count),
             )
     step("triton: batch 1", lambda: _triton_scan(backends["triton"](), *segment(arguments.tokens)))
+    step("triton: answers, 16 bits", lambda: _answers(backends["triton"](), *segment(300_000, 16)))
+    step("triton: batch 1, 16 bits", lambda: _triton_scan(backends["triton"](), *segment(few, 16)))
     for name, make in backends.items():
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
         step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))
@@ -104,6 +107,13 @@ def main() -> None:
         )
     step("cuda: search among candidates", lambda: _probing(backends["cuda"](), *segment(arguments.tokens)))
     step("triton: compressing", lambda: _compressing(backends["triton"]()))
+    for peer, measure in PEERS.items():
+        # The kernels on the vectors of "batch 1, 16 bits"; a whole engine, which takes minutes to build, on fewer.
+        size, times = (300_000, _times) if peer == "fast-plaid" else (few, _torch_times)
+        step(
+            f"peer: {peer}",
+            lambda measure=measure, size=size, times=times: measure(*segment(size, 16), times),
+        )
     step("picture", lambda: _draw(arguments.out, record))
     if record["failed"]:
         raise SystemExit(f"FAILED: {', '.join(record['failed'])}")
@@ -301,13 +311,16 @@ def _some_documents(store: Store) -> Lists:
 
 
 def _compressing(backend: Backend) -> dict[str, float]:
-    """Tokens per second of 128 dimensions against 16,384 centroids: on the GPU alone, and from and to host memory."""
+    """Tokens per second of 128 dims against 16,384 centroids: on the GPU, in parts and whole, and from host memory.
+
+    Beside them: which share of tokens get their nearest centroid, and of bytes of codes are the reference's.
+    """
     import torch
 
     from jcb_engine.codec.levels import gaussian_levels
     from jcb_engine.kernels.interface import AssigningBackend, CodecArrays
-    from jcb_engine.kernels.torch_quantize import Table, pack, quantize
-    from jcb_engine.kernels.triton_building import ROWS_AT_ONCE, DeviceCentroids
+    from jcb_engine.kernels.reference import ReferenceBackend
+    from jcb_engine.kernels.triton_building import ROWS_AT_ONCE, DeviceCentroids, DeviceCodec
 
     assert isinstance(backend, AssigningBackend)
     generator = np.random.default_rng(4)
@@ -315,23 +328,27 @@ def _compressing(backend: Backend) -> dict[str, float]:
     vectors = _units(generator, 4 * ROWS_AT_ONCE)
     there, rows = torch.from_numpy(centroids).cuda(), torch.from_numpy(vectors[:ROWS_AT_ONCE]).cuda()
     compared = DeviceCentroids(there)
+    ids = compared.nearest(rows)
     products = rows[:2000].double() @ there.double().T - 0.5 * there.double().square().sum(dim=1)
-    found = {"nearest_share": float((products.argmax(dim=1) == compared.nearest(rows[:2000])).float().mean())}
+    found = {"nearest_share": float((products.argmax(dim=1) == ids[:2000]).float().mean())}
     found["assigned_per_second"] = ROWS_AT_ONCE / statistics.median(_torch_times(lambda: compared.nearest(rows)))
-    for nbits in (1, 2, 4):
+    for nbits in (1, 2, 4, 8):
         cutoffs, levels = gaussian_levels(nbits)
-        table = Table(torch.from_numpy(cutoffs).cuda(), torch.from_numpy(levels).cuda(), nbits)
         codec = CodecArrays(128, nbits, centroids, cutoffs, levels)
-
-        def on_device(table: Table = table) -> None:
-            codes, _, _ = quantize(rows, there[compared.nearest(rows).long()], table)
-            pack(codes, table.nbits)
-
-        def from_host(codec: CodecArrays = codec) -> None:
-            backend.quantize(vectors, backend.nearest(vectors, centroids), codec)
-
-        found[f"tokens_per_second_{nbits}_bits"] = ROWS_AT_ONCE / statistics.median(_torch_times(on_device))
-        found[f"tokens_per_second_{nbits}_bits_from_host"] = len(vectors) / statistics.median(_times(from_host))
+        coder = DeviceCodec(codec, rows.device)
+        given = (vectors[:2000], ids[:2000].cpu().numpy().astype(np.uint32), codec)
+        # A value on a cutoff may get the code beside, a size between two of fp16 the other one.
+        equal = backend.quantize(*given)[0] == ReferenceBackend().quantize(*given)[0]
+        found[f"equal_code_bytes_{nbits}_bits"] = float(equal.mean())
+        for name, call in {
+            "codes": lambda coder=coder: coder.quantize(rows, ids),
+            "tokens": lambda coder=coder: coder.quantize(rows, compared.nearest(rows)),
+        }.items():
+            found[f"{name}_per_second_{nbits}_bits"] = ROWS_AT_ONCE / statistics.median(_torch_times(call))
+        seconds = statistics.median(_times(lambda codec=codec: backend.encode(vectors, codec)))
+        found[f"tokens_per_second_{nbits}_bits_from_host"] = len(vectors) / seconds
+        if found[f"equal_code_bytes_{nbits}_bits"] < 0.99:
+            raise SystemExit(f"WRONG: codes of {nbits} bits are not the reference's: {found}")
     return found
 
 

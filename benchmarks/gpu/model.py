@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, disassemble
-from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop, spills_in
-from benchmarks.gpu.triton_programs import compile_program, machine_code, programs, registers_of
+from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop, spills_in, with_longest_loop
+from benchmarks.gpu.triton_programs import Program, compile_program, machine_code, programs, registers_of
 from benchmarks.harness import write_result
 from jcb_engine.kernels.placement import BUS_BYTES_PER_SECOND
 
@@ -83,7 +83,7 @@ class Kernel:
     sharing: int = 1
     turns: float = DOCUMENT_TOKENS / TILE_TOKENS * PADDING
     repeats: int = 1
-    turn_tokens: int = TILE_TOKENS
+    turn_tokens: float = TILE_TOKENS
     target: float | None = None
 
 
@@ -104,6 +104,19 @@ ONE_QUERY, MANY_QUERIES = "fast, 2 bits, 128 dims", "batch, 2 bits, 128 dims"
 TRITON = Kernel(
     "Triton, 2 bits, 128 dims", "fast, 2 bits, 128 dims", 40, 64, turns=DOCUMENT_TOKENS / 128, turn_tokens=32, target=30
 )
+
+# Building, 128 dims. A warp's turn compares 16 tokens with 64 of so many centroids, which 128 tokens read together
+# from the L2 cache; of codes it makes those of 2 tokens from end to end.
+CENTROIDS = 16_384
+NEAREST = Kernel(
+    "nearest of 16,384", "nearest centroids, 128 dims", 260, 256 * CENTROIDS / 128, turns=CENTROIDS / 64,
+    turn_tokens=16 * 64 / CENTROIDS,
+)  # fmt: skip
+CODES = {
+    nbits: Kernel(f"codes, {nbits} bits", f"codes, {nbits} bits, 128 dims", 520 + 16 * nbits, 512, turn_tokens=2)
+    for nbits in (1, 2, 4, 8)
+}
+BUILD_TARGET = 50  # Mtoken/s, at 4 bits
 
 
 @dataclass(frozen=True)
@@ -167,6 +180,7 @@ def main() -> None:
         "kernels": figures,
         "whole_searches": whole_searches(rates),
         "candidate_searches": candidate_searches(rates),
+        "builds": builds(),
         "seconds_4096_candidates_in_host_memory": candidates_in_host_memory(),
     }
     write_result("gpu-model", settings, results)
@@ -221,6 +235,30 @@ def candidates_in_host_memory() -> float:
     seconds = CANDIDATES * DOCUMENT_TOKENS * PADDING * CANDIDATE_BYTES / BUS_BYTES_PER_SECOND
     print(f"PREDICTED {1e3 * seconds:.2f} ms for {CANDIDATES:,} documents in host memory, over PCIe 5")
     return seconds
+
+
+def builds() -> dict[str, dict[str, float]]:
+    """Mtoken/s of 128 dims against 16,384 centroids by limit: assignment, codes by bits, and both."""
+    found: dict[str, dict[str, float]] = {}
+    for machine in MACHINES:
+        loop = main_loop(_triton_code(NEAREST)[1])
+        nearest = predict(NEAREST, machine, loop.lines, loop.around)
+        found[machine.name] = {"assigned": 1e3 * nearest.bound}
+        parts = [f"assigned {1e3 * nearest.bound:.0f} by {nearest.limit}"]
+        for nbits, kernel in CODES.items():
+            program, lines = _triton_code(kernel)
+            codes = predict(kernel, machine, with_longest_loop(lines, program.constants["trials"]), [])
+            both = 1 / (1 / nearest.bound + 1 / codes.bound)
+            found[machine.name] |= {f"codes_{nbits}_bits": 1e3 * codes.bound, f"both_{nbits}_bits": 1e3 * both}
+            parts.append(f"codes of {nbits} bits {1e3 * codes.bound:.0f} by {codes.limit}, both {1e3 * both:.0f}")
+        print(f"{machine.name}: PREDICTED Mtoken/s at most: {'; '.join(parts)} (target {BUILD_TARGET} at 4 bits)")
+    return found
+
+
+def _triton_code(kernel: Kernel) -> tuple[Program, list[str]]:
+    program = next(program for program in programs() if program.name == kernel.pattern)
+    with tempfile.TemporaryDirectory() as folder:
+        return program, machine_code(compile_program(program, 90)[0], Path(folder))
 
 
 def _triton_figures() -> dict[str, Any]:

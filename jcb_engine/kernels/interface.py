@@ -384,6 +384,14 @@ class AssigningBackend(Backend, Protocol):
         """
         ...
 
+    def encode(
+        self, vectors: Float32Array, codec: CodecArrays
+    ) -> tuple[Uint32Array, Uint8Array, Float16Array, Float16Array]:
+        """Ids [T] of vectors [T, D] of any length, as `nearest` finds them at unit length, and what `quantize` makes of
+        them: codes, sigmas, norms. Vectors are moved once. nbits 1, 2, 4 or 8.
+        """
+        ...
+
 
 def no_winners(documents: int, query_tokens: int, rows: int) -> Winners:
     """-1 [documents, query_tokens], in the dtype of winners among so many rows."""

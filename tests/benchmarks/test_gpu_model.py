@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.gpu.compiler import parse_disassembly
-from benchmarks.gpu.counting import busy_clocks, main_loop
+from benchmarks.gpu.counting import busy_clocks, main_loop, with_longest_loop
 from benchmarks.gpu.model import (
     MACHINES,
     MANY_QUERIES,
@@ -72,6 +72,14 @@ def test_other_loops_around_the_main_one_are_counted_as_often_as_they_turn() -> 
 def test_code_without_products_has_no_main_loop() -> None:
     with pytest.raises(ValueError, match="no loop with matrix instructions"):
         main_loop(["IADD3 R1, R1, 0x1, RZ", "EXIT"])
+
+
+def test_a_program_without_products_is_counted_from_end_to_end_with_its_trials() -> None:
+    lines = ["S2R R0, SR_TID.X", ".L_x_3:", "DFMA R2, R4, R6, R8", "@P0 BRA `(.L_x_3)", "EXIT"]
+    counted = with_longest_loop(lines, 8)
+    assert len(counted) == 2 + 8 * 2
+    assert busy_clocks(counted)["double"] == 2 * 8
+    assert with_longest_loop(["EXIT"], 1) == ["EXIT"]
 
 
 def test_the_bound_is_the_lowest_limit() -> None:

@@ -12,6 +12,7 @@ from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from jcb_engine.errors import BackendUnavailableError
 from jcb_engine.kernels.interface import RAW_BITS, Backend, Lists, Ranges
 from jcb_engine.kernels.reference import ReferenceBackend
+from tests.kernels.code_cases import check_codes, coded_tokens
 
 pytestmark = pytest.mark.gpu
 
@@ -40,8 +41,6 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.mark.parametrize("dim", [16, 64, 96, 128, 256])
 @pytest.mark.parametrize(("count", "tokens"), [(1, 32), (1, 5), (1, 300), (9, 32)])
 def test_scores_are_those_of_double_precision(backend: Backend, dim: int, nbits: int, count: int, tokens: int) -> None:
-    if nbits == RAW_BITS and backend.name.startswith("triton"):
-        pytest.skip("the Triton kernels do not read raw vectors")
     codec, segment = random_segment(20_000, nbits, dim, centroids=300, mean_length=70)
     store = backend.prepare(codec, [segment])
     queries, offsets = random_queries(count, tokens, dim)
@@ -54,6 +53,12 @@ def test_scores_are_those_of_double_precision(backend: Backend, dim: int, nbits:
             rows = queries[offsets[query] : offsets[query + 1]]
             expected = expected_score(codec, segment, document, rows)
             assert exact[query, document] == pytest.approx(expected, abs=1e-5 * tokens)
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize("dim", [16, 96, 128, 768])
+def test_codes_are_the_references_but_for_ties(backend: Backend, dim: int, nbits: int) -> None:
+    check_codes(backend, *coded_tokens(3_000, dim, nbits))
 
 
 def test_repeats_are_equal_bit_by_bit_and_lists_are_ranges(backend: Backend) -> None:

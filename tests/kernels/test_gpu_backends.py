@@ -77,18 +77,12 @@ def test_the_bound_of_fast_scores_is_a_small_part_of_a_score(backend: Backend) -
 @pytest.mark.parametrize("dim", [16, 100, 160])
 def test_other_widths_of_codes_are_scored(backend: Backend, nbits: int, dim: int) -> None:
     codec, segments, _, _ = random_store(dim=dim, nbits=nbits, segment_documents=(5,), seed=nbits)
-    if nbits == RAW_BITS and backend.name.startswith("triton"):
-        with pytest.raises(InputError, match="the Triton kernels read codes of 1, 2, 4 or 8 bits; this codec has 16"):
-            backend.prepare(codec, segments)
-        return
     check(backend, codec, segments, *queries_of((4, 33), dim))
     check(backend, codec, segments, *queries_of((4, 3, 0, 5), dim))
 
 
-@pytest.mark.emulated
 @pytest.mark.parametrize("nbits", [8, RAW_BITS])
-def test_wide_codes_are_scored_as_others_are(nbits: int) -> None:
-    backend = cuda_emulated()
+def test_wide_codes_are_scored_as_others_are(backend: Backend, nbits: int) -> None:
     codec, segments, _, _ = random_store(dim=32, nbits=nbits, segment_documents=(5, 0, 3), longest=60, norm_scale=64.0)
     queries, offsets = queries_of((1, 0, 31, 32, 70), 32)
     check(backend, codec, segments, queries, offsets)
@@ -100,23 +94,20 @@ def test_wide_codes_are_scored_as_others_are(nbits: int) -> None:
     check(backend, codec, random_store(dim=32, nbits=nbits, segment_documents=(0,))[1], queries, offsets)
 
 
-@pytest.mark.emulated
-def test_fast_scores_of_raw_vectors_are_nearly_exact() -> None:
+def test_fast_scores_of_raw_vectors_are_nearly_exact(backend: Backend) -> None:
     codec, segments, _, _ = random_store(dim=128, nbits=RAW_BITS, segment_documents=(2,))
     queries, offsets = queries_of((32,), 128)
-    backend = cuda_emulated()
     assert 0 < backend.score_error_bound(backend.prepare(codec, segments), queries, offsets)[0] < 0.001 * 32
 
 
-@pytest.mark.emulated
-def test_a_raw_codec_has_no_maxsim_of_centroids() -> None:
+def test_a_raw_codec_has_no_maxsim_of_centroids(backend: Backend) -> None:
     codec, segments, _, _ = random_store(dim=16, nbits=RAW_BITS, segment_documents=(2,))
     queries, offsets = queries_of((3,), 16)
-    store = cuda_emulated().prepare(codec, segments)
-    table = cuda_emulated().centroid_scores(store, queries)
+    store = backend.prepare(codec, segments)
+    table = backend.centroid_scores(store, queries)
     assert table.to_array().shape == (16, 3)
     with pytest.raises(InputError, match="a raw codec does not store"):
-        cuda_emulated().maxsim_centroids(store, table, offsets, whole(2))
+        backend.maxsim_centroids(store, table, offsets, whole(2))
 
 
 def test_queries_of_any_length_are_scored(backend: Backend) -> None:
@@ -242,8 +233,6 @@ def test_the_lower_centroid_wins_a_tie(backend: Backend) -> None:
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8, RAW_BITS])
 @pytest.mark.parametrize(("k", "masked"), [(1, False), (4, True), (100, False)])
 def test_the_best_of_all_are_found_with_their_exact_scores(backend: Backend, nbits: int, k: int, masked: bool) -> None:
-    if nbits == RAW_BITS and backend.name.startswith("triton"):
-        pytest.skip("the Triton kernels read no raw vectors")
     codec, segments, _, _ = random_store(dim=48, nbits=nbits, segment_documents=(11, 6), seed=nbits)
     store = backend.prepare(codec, segments)
     queries, offsets = queries_of((5, 0, 40), 48)
