@@ -305,7 +305,15 @@ std::vector<bool> best_of(const std::vector<double>& scores, const std::vector<b
 }
 
 void check_search(const Case& given, const Posted& posted, const cuda::DeviceStore& store, cuda::Prober& prober) {
-  const Queries queries(posted.corpus, given.query_lengths, 21);
+  Queries queries(posted.corpus, given.query_lengths, 21);
+  std::vector<double> lengths;  // of the tokens: each has steps of its own
+  for (int64_t token = 0; token < queries.offsets.back(); ++token) {
+    lengths.push_back(0.5 + static_cast<double>(token * 7 % 16) / 8.0);
+    for (int64_t d = 0; d < posted.corpus.options.dim; ++d) {
+      queries.vectors[token * posted.corpus.options.dim + d] *= static_cast<float>(lengths.back());
+    }
+  }
+  queries.score_centroids(posted.corpus);
   const int64_t query_count = static_cast<int64_t>(given.query_lengths.size());
   const std::vector<uint8_t> mask((posted.count() + 7) / 8, 0x6d);
   cuda::Found found, again;
@@ -326,7 +334,8 @@ void check_search(const Case& given, const Posted& posted, const cuda::DeviceSto
       JCB_CHECK(score == exact[document], "%s: document %u scores %.9g, and alone %.9g", given.what, document, score, exact[document]);
     }
     // Rounded to a 127th of a query token's length, with its centroid: half of that, and for the difference the whole.
-    const double slack = static_cast<double>(given.query_lengths[query]) * 1.2 / 127.0;
+    double slack = 0.0;
+    for (int64_t token = queries.offsets[query]; token < queries.offsets[query + 1]; ++token) slack += lengths[token] * 1.2 / 127.0;
     const ByCentroids by(posted, queries, query, given.settings.probes);
     std::vector<bool> allowed(posted.count());
     for (uint32_t document = 0; document < posted.count(); ++document) {

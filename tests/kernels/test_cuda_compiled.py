@@ -65,7 +65,7 @@ REGISTERS = {
     "maxsim_fast<4, 2, 0>": 90,
     "maxsim_fast<4, 2, 1>": 94,
     "maxsim_fast<4, 3, 0>": 101,
-    "maxsim_fast<4, 3, 1>": 106,
+    "maxsim_fast<4, 3, 1>": 108,
     "maxsim_fast<4, 4, 0>": 108,
     "maxsim_fast<4, 4, 1>": 116,
     "maxsim_fast<8, 0, 0>": 88,
