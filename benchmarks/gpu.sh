@@ -3,7 +3,8 @@
 #
 # Builds the CUDA kernels with nvcc, runs the tests that need a GPU, compute-sanitizer over a small case, and measures. Needs
 # Python 3.11 or newer with torch, triton and numpy; no network, no faiss, no installation. What a machine lacks is skipped
-# by name. About five minutes. Results: OUT/gpu.json, OUT/gpu.png, OUT/training-maxsim-cuda.json, OUT/log.txt.
+# by name. Where flash-maxsim, late-interaction-kernels or fast-plaid can be imported, they are measured on the same vectors in
+# the same run. About five minutes. Results: OUT/gpu.json, OUT/gpu.png, OUT/training-maxsim-cuda.json, OUT/log.txt.
 set -uo pipefail
 [ $# -eq 1 ] || { echo "usage: bash benchmarks/gpu.sh OUT" >&2; exit 2; }
 mkdir -p "$1" && out=$(cd "$1" && pwd) || exit 2
@@ -26,8 +27,8 @@ run() {
     skip "building the CUDA kernels" "nvcc was not found; the Triton kernels do without"
     library=""
   else
-    step "building the CUDA kernels" "$nvcc" -std=c++20 -O3 -arch=native -shared -Xcompiler -fPIC -Icsrc -Icsrc/include \
-      csrc/cuda/*.cu csrc/cuda/*.cpp -o "$library" || library=""
+    step "building the CUDA kernels" "$nvcc" -std=c++20 -O3 -arch=native -shared -Xcompiler -fPIC,-pthread \
+      -Icsrc -Icsrc/include csrc/cuda/*.cu csrc/cuda/*.cpp -o "$library" || library=""
   fi
 
   if [ -z "$library" ] && ! "$python" -c "import torch, sys; sys.exit(not torch.cuda.is_available())" 2>/dev/null; then

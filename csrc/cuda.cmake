@@ -60,6 +60,7 @@ if(JCB_BUILD_CUDA)
   # A plain library, not a Python module: cuda_library.py loads it by ctypes.
   add_library(_cuda MODULE EXCLUDE_FROM_ALL ${cuda_sources})
   target_include_directories(_cuda PRIVATE csrc csrc/include)
+  target_link_libraries(_cuda PRIVATE Threads::Threads)
   set_target_properties(_cuda PROPERTIES PREFIX "" OUTPUT_NAME libjcb_cuda CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
     CUDA_VISIBILITY_PRESET hidden)
   file(WRITE ${CMAKE_BINARY_DIR}/jcb_cuda_wanted "${CMAKE_CUDA_ARCHITECTURES}\n")

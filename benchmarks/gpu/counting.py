@@ -26,6 +26,7 @@ CLASSES = {
 _HALF_RATE = re.compile(
     r"^(LOP3|PRMT|SHF|LEA|IADD3|VIADD|ISETP|SEL|FSEL|\w*MNMX|F2FP|PLOP3|FSETP|HSETP2|IABS|MOV|SGXT|BMSK)"
 )
+_DOUBLE = re.compile(r"^D(ADD|MUL|FMA|SETP)")
 _MEMORY = re.compile(r"^(LDS|LDG|STS|LDGSTS|LDSM|SHFL)")
 
 
@@ -93,17 +94,25 @@ def main_loop(lines: list[str], repeats: int = 1) -> MainLoop:
     return MainLoop(instructions(best, inside), instructions(around, [best]) + again)
 
 
+def with_longest_loop(lines: list[str], turns: int) -> list[str]:
+    """The instructions of a program from end to end whose longest loop turns so often, others once."""
+    first, last = max(_loops(lines), key=lambda span: span[1] - span[0], default=(0, -1))
+    return [line for line in lines + lines[first : last + 1] * (turns - 1) if not line.endswith(":")]
+
+
 def busy_clocks(lines: list[str]) -> dict[str, float]:
     """Clocks for which one scheduler's share of each part is busy, latencies hidden.
 
     issue: one instruction a clock. matrix: see MATRIX_CLOCKS. half-rate: integer, look-up and comparison at two clocks.
-    fma: one clock, IMAD two. memory: shared memory and L1 move 128 bytes a clock for all four schedulers.
+    double: two clocks. fma: one clock, IMAD two. memory: shared memory and L1 move 128 bytes a clock for all four
+    schedulers.
     """
     names = [opcode(line) for line in lines]
     return {
         "issue": len(lines),
         "matrix": MATRIX_CLOCKS * sum(_matrix_instructions(name) for name in names),
         "half-rate": 2 * sum(bool(_HALF_RATE.match(name)) for name in names),
+        "double": 2 * sum(bool(_DOUBLE.match(name)) for name in names),
         "fma": sum(2 if name.startswith("IMAD") else bool(CLASSES["fma"].match(name)) for name in names),
         "memory": SCHEDULERS * sum(_memory_clocks(line) for line in lines),
     }

@@ -18,10 +18,20 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu.peers import PEERS
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from benchmarks.harness import commit, machine
 from jcb_engine.errors import BackendUnavailableError
-from jcb_engine.kernels.interface import Backend, Lists, Ranges, ScanningBackend, Store
+from jcb_engine.kernels.interface import (
+    Backend,
+    CentroidTable,
+    Lists,
+    Probing,
+    ProbingBackend,
+    Ranges,
+    ScanningBackend,
+    Store,
+)
 
 RUNS = 15
 CHECKED = 40  # documents whose scores are compared with float64
@@ -86,10 +96,24 @@ def main() -> None:
                 lambda nbits=nbits, count=count: _scan(backends["cuda"](), *segment(few, nbits), count),
             )
     step("triton: batch 1", lambda: _triton_scan(backends["triton"](), *segment(arguments.tokens)))
+    step("triton: answers, 16 bits", lambda: _answers(backends["triton"](), *segment(300_000, 16)))
+    step("triton: batch 1, 16 bits", lambda: _triton_scan(backends["triton"](), *segment(few, 16)))
     for name, make in backends.items():
         step(f"{name}: end to end", lambda make=make: _end_to_end(make(), *segment(arguments.tokens)))
         step(f"{name}: 4096 candidates", lambda make=make: _candidates(make(), *segment(arguments.tokens)))
+        step(
+            f"{name}: 4096 candidates in host memory",
+            lambda make=make: _candidates_on_host(make(), *segment(arguments.tokens)),
+        )
+    step("cuda: search among candidates", lambda: _probing(backends["cuda"](), *segment(arguments.tokens)))
     step("triton: compressing", lambda: _compressing(backends["triton"]()))
+    for peer, measure in PEERS.items():
+        # The kernels on the vectors of "batch 1, 16 bits"; a whole engine, which takes minutes to build, on fewer.
+        size, times = (300_000, _times) if peer == "fast-plaid" else (few, _torch_times)
+        step(
+            f"peer: {peer}",
+            lambda measure=measure, size=size, times=times: measure(*segment(size, 16), times),
+        )
     step("picture", lambda: _draw(arguments.out, record))
     if record["failed"]:
         raise SystemExit(f"FAILED: {', '.join(record['failed'])}")
@@ -220,8 +244,7 @@ def _candidates(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
     """4,096 documents of one query, from host to host."""
     store = backend.prepare(codec, [segment])
     queries, offsets = random_queries(1)
-    documents = np.random.default_rng(3).integers(store.documents, size=4096).astype(np.uint32)
-    lists = Lists(documents, np.array([0, 4096], np.int64))
+    lists = _some_documents(store)
     table = backend.centroid_scores(store, queries)
     seconds = _times(lambda: backend.maxsim_quantized(store, queries, offsets, lists, "fast", table))
     # Finding candidates comes on top: an index of at least so many tokens is searched faster through them.
@@ -232,14 +255,72 @@ def _candidates(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
     return {"seconds": statistics.median(seconds), **scanned}
 
 
+def _probing(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
+    """From query vectors to the ten best among 4,096 candidates of 16 probes, and how many of the ten best of all."""
+    assert isinstance(backend, ProbingBackend)
+    assert isinstance(backend, ScanningBackend)
+    store = backend.prepare(codec, [segment])
+    probing = Probing(probes=16, pool=10_240, documents=4_096)
+    found = {}
+    for count in (1, 16):
+        queries, offsets = random_queries(count)
+        answers = backend.best_among_probed(store, queries, offsets, 10, probing)
+        exact = backend.best_of_all(store, queries, offsets, 10)
+        if answers is None or exact is None:
+            raise SystemExit(f"WRONG: {backend.name} had no room for the candidates of random vectors")
+        shares = [len({*_ten_best(own)} & {*_ten_best(best)}) / 10 for own, best in zip(answers, exact, strict=True)]
+        seconds = _times(
+            lambda queries=queries, offsets=offsets: backend.best_among_probed(store, queries, offsets, 10, probing)
+        )
+        found[f"recall_at_10_{count}_queries"] = statistics.mean(shares)
+        found[f"seconds_{count}_queries"] = statistics.median(seconds)
+        times = store.device.time_searches(RUNS + 2, among_candidates=True)  # type: ignore[attr-defined]
+        found[f"graph_seconds_{count}_queries"] = statistics.median(times[2:])
+    return found
+
+
+def _ten_best(answer: tuple[np.ndarray, np.ndarray]) -> list[int]:
+    documents, scores = answer
+    return [int(document) for document in documents[np.argsort(-scores, kind="stable")[:10]]]
+
+
+def _candidates_on_host(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
+    """The same 4,096 documents with codes kept in host memory: the same bits, and what the bus costs."""
+    stores = [backend.prepare(codec, [segment], most) for most in (None, 0)]  # type: ignore[call-arg]
+    queries, offsets = random_queries(1)
+    lists = _some_documents(stores[0])
+    found, seconds = [], []
+    for store in stores:
+        table = backend.centroid_scores(store, queries)
+
+        def score(store: Store = store, table: CentroidTable = table) -> np.ndarray:
+            return backend.maxsim_quantized(store, queries, offsets, lists, "fast", table)
+
+        found.append(score())
+        seconds.append(statistics.median(_times(score)))
+    if not np.array_equal(*found):
+        raise SystemExit(f"WRONG: {backend.name} gives other bits where codes lie in host memory")
+    lengths = np.diff(segment.doc_offsets)[lists.documents]
+    code_bytes = int((-(-lengths // 16) * 16).sum()) * TILE_BYTES[codec.nbits]  # as the CUDA kernels keep them
+    return {"seconds": seconds[1], "seconds_on_gpu": seconds[0], "tile_bytes_per_second": code_bytes / seconds[1]}
+
+
+def _some_documents(store: Store) -> Lists:
+    documents = np.random.default_rng(3).integers(store.documents, size=4096).astype(np.uint32)
+    return Lists(documents, np.array([0, 4096], np.int64))
+
+
 def _compressing(backend: Backend) -> dict[str, float]:
-    """Tokens per second of 128 dimensions against 16,384 centroids: on the GPU alone, and from and to host memory."""
+    """Tokens per second of 128 dims against 16,384 centroids: on the GPU, in parts and whole, and from host memory.
+
+    Beside them: which share of tokens get their nearest centroid, and of bytes of codes are the reference's.
+    """
     import torch
 
     from jcb_engine.codec.levels import gaussian_levels
     from jcb_engine.kernels.interface import AssigningBackend, CodecArrays
-    from jcb_engine.kernels.torch_quantize import Table, pack, quantize
-    from jcb_engine.kernels.triton_building import ROWS_AT_ONCE, DeviceCentroids
+    from jcb_engine.kernels.reference import ReferenceBackend
+    from jcb_engine.kernels.triton_building import ROWS_AT_ONCE, DeviceCentroids, DeviceCodec
 
     assert isinstance(backend, AssigningBackend)
     generator = np.random.default_rng(4)
@@ -247,23 +328,27 @@ def _compressing(backend: Backend) -> dict[str, float]:
     vectors = _units(generator, 4 * ROWS_AT_ONCE)
     there, rows = torch.from_numpy(centroids).cuda(), torch.from_numpy(vectors[:ROWS_AT_ONCE]).cuda()
     compared = DeviceCentroids(there)
+    ids = compared.nearest(rows)
     products = rows[:2000].double() @ there.double().T - 0.5 * there.double().square().sum(dim=1)
-    found = {"nearest_share": float((products.argmax(dim=1) == compared.nearest(rows[:2000])).float().mean())}
+    found = {"nearest_share": float((products.argmax(dim=1) == ids[:2000]).float().mean())}
     found["assigned_per_second"] = ROWS_AT_ONCE / statistics.median(_torch_times(lambda: compared.nearest(rows)))
-    for nbits in (1, 2, 4):
+    for nbits in (1, 2, 4, 8):
         cutoffs, levels = gaussian_levels(nbits)
-        table = Table(torch.from_numpy(cutoffs).cuda(), torch.from_numpy(levels).cuda(), nbits)
         codec = CodecArrays(128, nbits, centroids, cutoffs, levels)
-
-        def on_device(table: Table = table) -> None:
-            codes, _, _ = quantize(rows, there[compared.nearest(rows).long()], table)
-            pack(codes, table.nbits)
-
-        def from_host(codec: CodecArrays = codec) -> None:
-            backend.quantize(vectors, backend.nearest(vectors, centroids), codec)
-
-        found[f"tokens_per_second_{nbits}_bits"] = ROWS_AT_ONCE / statistics.median(_torch_times(on_device))
-        found[f"tokens_per_second_{nbits}_bits_from_host"] = len(vectors) / statistics.median(_times(from_host))
+        coder = DeviceCodec(codec, rows.device)
+        given = (vectors[:2000], ids[:2000].cpu().numpy().astype(np.uint32), codec)
+        # A value on a cutoff may get the code beside, a size between two of fp16 the other one.
+        equal = backend.quantize(*given)[0] == ReferenceBackend().quantize(*given)[0]
+        found[f"equal_code_bytes_{nbits}_bits"] = float(equal.mean())
+        for name, call in {
+            "codes": lambda coder=coder: coder.quantize(rows, ids),
+            "tokens": lambda coder=coder: coder.quantize(rows, compared.nearest(rows)),
+        }.items():
+            found[f"{name}_per_second_{nbits}_bits"] = ROWS_AT_ONCE / statistics.median(_torch_times(call))
+        seconds = statistics.median(_times(lambda codec=codec: backend.encode(vectors, codec)))
+        found[f"tokens_per_second_{nbits}_bits_from_host"] = len(vectors) / seconds
+        if found[f"equal_code_bytes_{nbits}_bits"] < 0.99:
+            raise SystemExit(f"WRONG: codes of {nbits} bits are not the reference's: {found}")
     return found
 
 

@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, disassemble
-from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop, spills_in
-from benchmarks.gpu.triton_programs import compile_program, machine_code, programs, registers_of
+from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop, spills_in, with_longest_loop
+from benchmarks.gpu.triton_programs import Program, compile_program, machine_code, programs, registers_of
 from benchmarks.harness import write_result
+from jcb_engine.kernels.placement import BUS_BYTES_PER_SECOND
 
 TILE_TOKENS = 16
 DOCUMENT_TOKENS = 130
@@ -56,6 +57,12 @@ MACHINES = (Machine("H100"), Machine("H200", memory_bytes=4.3e12))
 SCAN_LAUNCHES, LAUNCH_SECONDS = 14, 2.5e-6
 RESCORED, FP32_OPERATIONS = 400, 20e12
 SCANNED_TOKENS, SCANNED_QUERIES = 10_000_000, 64
+# Of a search among candidates of the same tokens (csrc/cuda/probe.cu): what is asked, what there is, what it launches,
+# documents scored exactly, and seconds until a round of postings has come from memory.
+PROBES, POOL, SCORED = 16, 10_240, 4_096
+CENTROIDS, PROBE_LAUNCHES, RESCORED_CANDIDATES, POSTINGS_SECONDS = 16_384, 18, 80, 1e-6
+# Of candidates whose codes lie in host memory (csrc/cuda/tile_memory.h): the bus limits everything else.
+CANDIDATES, CANDIDATE_BYTES = 4096, 40  # a token of 2 bits and 128 dimensions, as tiles
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Kernel:
     sharing: int = 1
     turns: float = DOCUMENT_TOKENS / TILE_TOKENS * PADDING
     repeats: int = 1
-    turn_tokens: int = TILE_TOKENS
+    turn_tokens: float = TILE_TOKENS
     target: float | None = None
 
 
@@ -85,7 +92,7 @@ KERNELS = (
     Kernel("fast, 2 bits, 96 dims", r"maxsim_fastILi2ELi3E", 32, 32),
     Kernel("fast, 2 bits, 128 dims", r"maxsim_fastILi2ELi4E", 40, 32, target=70),
     Kernel("fast, 1 bit, 128 dims", r"maxsim_fastILi1ELi4E", 24, 32, target=60),
-    Kernel("fast, 4 bits, 128 dims", r"maxsim_fastILi4ELi4E", 72, 32, target=45),
+    Kernel("fast, 4 bits, 128 dims", r"maxsim_fastILi4ELi4ELb1E", 72, 32, target=45),
     Kernel("fast, 8 bits, 128 dims", r"maxsim_fastILi8ELi4E", 136, 32),
     Kernel("raw, 128 dims", r"maxsim_rawILi4E", 256, 0),
     Kernel("batch, 2 bits, 128 dims", r"maxsim_batchILi2ELi4E", 40, 256, sharing=8, turns=8, repeats=4, target=70),
@@ -97,6 +104,19 @@ ONE_QUERY, MANY_QUERIES = "fast, 2 bits, 128 dims", "batch, 2 bits, 128 dims"
 TRITON = Kernel(
     "Triton, 2 bits, 128 dims", "fast, 2 bits, 128 dims", 40, 64, turns=DOCUMENT_TOKENS / 128, turn_tokens=32, target=30
 )
+
+# Building, 128 dims. A warp's turn compares 16 tokens with 64 of so many centroids, which 128 tokens read together
+# from the L2 cache; of codes it makes those of 2 tokens from end to end.
+CENTROIDS = 16_384
+NEAREST = Kernel(
+    "nearest of 16,384", "nearest centroids, 128 dims", 260, 256 * CENTROIDS / 128, turns=CENTROIDS / 64,
+    turn_tokens=16 * 64 / CENTROIDS,
+)  # fmt: skip
+CODES = {
+    nbits: Kernel(f"codes, {nbits} bits", f"codes, {nbits} bits, 128 dims", 520 + 16 * nbits, 512, turn_tokens=2)
+    for nbits in (1, 2, 4, 8)
+}
+BUILD_TARGET = 50  # Mtoken/s, at 4 bits
 
 
 @dataclass(frozen=True)
@@ -156,7 +176,14 @@ def main() -> None:
         "document_tokens": DOCUMENT_TOKENS,
     }
     rates = {figure["kernel"]: figure["predicted"] for figure in figures}
-    write_result("gpu-model", settings, {"kernels": figures, "whole_searches": whole_searches(rates)})
+    results = {
+        "kernels": figures,
+        "whole_searches": whole_searches(rates),
+        "candidate_searches": candidate_searches(rates),
+        "builds": builds(),
+        "seconds_4096_candidates_in_host_memory": candidates_in_host_memory(),
+    }
+    write_result("gpu-model", settings, results)
 
 
 def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -176,6 +203,62 @@ def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
             f"(target .5), {found[machine]['queries_per_second_64']:,.0f} queries/s in batches of 64 (target 5,000)"
         )
     return found
+
+
+def candidate_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Seconds of one query's search among candidates, part by part."""
+    found = {}
+    for machine in MACHINES:
+        memory, l2 = machine.memory_bytes, machine.l2_bytes
+        entries = 32 * PROBES * SCANNED_TOKENS / CENTROIDS
+        narrowed = POOL * DOCUMENT_TOKENS * PADDING
+        parts = {
+            # Centroids in fp16; their scores as bytes and as fp32, of which four passes find the best.
+            "centroids": CENTROIDS * (256 / memory + 32 * (1 + 4 + 4 * 4) / l2),
+            "postings": entries * 4 / memory + PROBES / 4 * POSTINGS_SECONDS,
+            "pool": SCANNED_TOKENS / DOCUMENT_TOKENS * 4 * 5 / l2,
+            "narrowing": narrowed * (8 / memory + 32 / l2),
+            "fast_scores": SCORED * DOCUMENT_TOKENS / rates[ONE_QUERY][machine.name]["with_rest"] / 1e9,
+            "exact_scores": RESCORED_CANDIDATES * DOCUMENT_TOKENS * 32 * 128 * 2 / FP32_OPERATIONS,
+            "launches": PROBE_LAUNCHES * LAUNCH_SECONDS,
+        }
+        found[machine.name] = parts | {"seconds": sum(parts.values())}
+        print(
+            f"{machine.name}: PREDICTED {1e6 * sum(parts.values()):.0f} us for one query among {SCORED:,} candidates "
+            f"of 10 M tokens, {1e6 * parts['launches']:.0f} of them launches"
+        )
+    return found
+
+
+def candidates_in_host_memory() -> float:
+    """Seconds that the codes of 4,096 documents take over the bus."""
+    seconds = CANDIDATES * DOCUMENT_TOKENS * PADDING * CANDIDATE_BYTES / BUS_BYTES_PER_SECOND
+    print(f"PREDICTED {1e3 * seconds:.2f} ms for {CANDIDATES:,} documents in host memory, over PCIe 5")
+    return seconds
+
+
+def builds() -> dict[str, dict[str, float]]:
+    """Mtoken/s of 128 dims against 16,384 centroids by limit: assignment, codes by bits, and both."""
+    found: dict[str, dict[str, float]] = {}
+    for machine in MACHINES:
+        loop = main_loop(_triton_code(NEAREST)[1])
+        nearest = predict(NEAREST, machine, loop.lines, loop.around)
+        found[machine.name] = {"assigned": 1e3 * nearest.bound}
+        parts = [f"assigned {1e3 * nearest.bound:.0f} by {nearest.limit}"]
+        for nbits, kernel in CODES.items():
+            program, lines = _triton_code(kernel)
+            codes = predict(kernel, machine, with_longest_loop(lines, program.constants["trials"]), [])
+            both = 1 / (1 / nearest.bound + 1 / codes.bound)
+            found[machine.name] |= {f"codes_{nbits}_bits": 1e3 * codes.bound, f"both_{nbits}_bits": 1e3 * both}
+            parts.append(f"codes of {nbits} bits {1e3 * codes.bound:.0f} by {codes.limit}, both {1e3 * both:.0f}")
+        print(f"{machine.name}: PREDICTED Mtoken/s at most: {'; '.join(parts)} (target {BUILD_TARGET} at 4 bits)")
+    return found
+
+
+def _triton_code(kernel: Kernel) -> tuple[Program, list[str]]:
+    program = next(program for program in programs() if program.name == kernel.pattern)
+    with tempfile.TemporaryDirectory() as folder:
+        return program, machine_code(compile_program(program, 90)[0], Path(folder))
 
 
 def _triton_figures() -> dict[str, Any]:

@@ -27,18 +27,26 @@ def random_segment(
     lengths = random.integers(1, 2 * mean_length, size=max(1, tokens // mean_length))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     total = int(offsets[-1])
-    postings = (np.zeros(centroids + 1, np.int64), np.zeros(0, np.uint32))
+    ids = random.integers(0, centroids, size=total, dtype=np.uint32)
+    postings = _postings(ids, lengths, centroids)
     if nbits == RAW_BITS:
         vectors = random.standard_normal((total, dim), dtype=np.float32) / np.float32(np.sqrt(dim))
         halves = np.zeros(0, np.float16)
         stored = (offsets, vectors.astype(np.float16), np.zeros(0, np.uint32), halves, halves)
         return codec, SegmentArrays(*stored, *postings, 0.0, 0.0)
     codes = random.integers(0, 256, size=(total, codec.code_bytes), dtype=np.uint8)
-    ids = random.integers(0, centroids, size=total, dtype=np.uint32)
     sigmas = random.uniform(0.03, 0.06, size=total).astype(np.float16)
     norms = random.uniform(0.95, 1.05, size=total).astype(np.float16)
     stored = (offsets, codes, ids, sigmas, norms)
     return codec, SegmentArrays(*stored, *postings, float(sigmas.max()), float(norms.max()))
+
+
+def _postings(ids: np.ndarray, lengths: np.ndarray, centroids: int) -> tuple[np.ndarray, np.ndarray]:
+    """posting_offsets [K + 1] and posting_documents of the tokens' centroid ids."""
+    owners = np.repeat(np.arange(len(lengths), dtype=np.uint64), lengths)
+    pairs = np.unique(ids.astype(np.uint64) << np.uint64(32) | owners)
+    counts = np.bincount((pairs >> np.uint64(32)).astype(np.int64), minlength=centroids)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), (pairs & np.uint64(2**32 - 1)).astype(np.uint32)
 
 
 def random_queries(count: int, tokens: int = 32, dim: int = 128, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -72,7 +72,7 @@ def programs() -> list[Program]:
     """For 128 dimensions, at each width of codes; what is wider or has rows that are no power of two; centroids."""
     from jcb_engine.kernels.lookup_assembly import lookup_assembly
     from jcb_engine.kernels.triton_building import BLOCK, CHUNK, STEP
-    from jcb_engine.kernels.triton_gpu import CENTROID_STEP, SMALL_STEPS
+    from jcb_engine.kernels.triton_gpu import CENTROID_STEP, RAW_CHUNK, RAW_STEPS, SMALL_STEPS
 
     lookup = lookup_assembly(LEVELS)
     found = []
@@ -92,13 +92,34 @@ def programs() -> list[Program]:
     for dim, width in ((256, 64), (768, 256)):
         wide = {"code_bytes": dim // 4, "width": width, "chunk": 32, "step": SMALL_STEPS[2], "nbits": 2}
         found.append(Program(f"fast, 2 bits, {dim} dims", "maxsim_any", wide))
+    for is_exact in (False, True):
+        own = {"dim": 128, "width": 128, "chunk": RAW_CHUNK, "step": RAW_STEPS[is_exact], "is_exact": is_exact}
+        name = f"{'exact' if is_exact else 'fast'}, raw, 128 dims"
+        found.append(Program(name, "maxsim_raw", own, _EXACT if is_exact else {}))
     found.append(Program("products with centroids", "centroid_products", {"dim": 128, "chunk": 32, "step": 64}, _EXACT))
     for width in (128, 768):
         block = {"width": width, "chunk": CHUNK, "step": STEP, "block": BLOCK}
         halves = {"centroids": "*fp16"}
         found.append(Program(f"nearest centroids, {width} dims", "nearest_centroids", block, halves, warps=8))
     found.append(Program("centroids alone", "maxsim_centroids", {"step": CENTROID_STEP}, _EXACT))
-    return found + vector_programs()
+    return found + code_programs() + vector_programs()
+
+
+def code_programs() -> list[Program]:
+    """Codes of vectors at each width, and of wide vectors whose dimensions are no power of two."""
+    from jcb_engine.kernels.interface import SIGMA_FACTORS
+    from jcb_engine.kernels.triton_building import CODE_WARPS, code_shape
+
+    types = {
+        **dict.fromkeys(("vectors", "cutoffs", "levels", "factors"), "*fp32"),
+        "per_norm": "fp32",
+    }
+    found = []
+    for dim, nbits in ((128, 1), (128, 2), (128, 4), (128, 8), (768, 4)):
+        constants = {**code_shape(dim, nbits), "trials": len(SIGMA_FACTORS.get(nbits, (1.0,)))}
+        name = f"codes, {nbits} bits, {dim} dims"
+        found.append(Program(name, "quantize", constants, types, CODE_WARPS, "triton_code_kernels"))
+    return found
 
 
 def vector_programs() -> list[Program]:

@@ -5,12 +5,13 @@
 //   device_count(), device_name(number)
 //   DeviceScope                       chooses a device for this thread of the host, as long as it lives
 //   multiprocessors(), most_shared_bytes()    of the device in use; the second of a block
+//   free_memory(), free_host_memory() bytes that could be allocated: of the device in use, and of the host
 //   keep_freed_memory()               some of it, so that allocating again is quick
 //   allocate(bytes), release(memory)  at a multiple of 256 bytes; DeviceError where there is too little
 //   to_device(to, from, bytes, stream), from_device(to, from, bytes, stream)    have ended when they return
 //   begin_to_device(..), begin_from_device(..)    the same, which end in the order of the stream; host memory is pinned
 //   set_to_zero(to, bytes, stream)    likewise
-//   allocate_pinned(bytes), release_pinned(memory)    of the host
+//   allocate_pinned(bytes), release_pinned(memory)    of the host; kernels may read it too, at the same address
 //   new_stream(), delete_stream(stream)
 //   Graph(stream, work)               what `work` does on the stream (launches, copies that begin, zeros), recorded once ...
 //   graph.run(stream)                 ... and done, as often as wanted, for what one launch costs

@@ -2,6 +2,9 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <algorithm>
+#include <fstream>
+#include <limits>
 #include <string>
 
 namespace jcb::cuda {
@@ -44,6 +47,25 @@ inline size_t most_shared_bytes() {
   check(cudaGetDevice(&device), "asking for the current GPU");
   check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "asking for its shared memory");
   return static_cast<size_t>(bytes);
+}
+
+inline size_t free_memory() {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for free GPU memory");
+  return free;
+}
+
+// What Linux calls available, which counts caches of files that it would drop, and no more than a container is granted.
+// Without either file: no limit, and an allocation that fails says so.
+inline size_t free_host_memory() {
+  size_t free = std::numeric_limits<size_t>::max(), bytes = 0;
+  std::ifstream memory("/proc/meminfo");
+  for (std::string name, unit; memory >> name >> bytes;) {
+    if (name == "MemAvailable:") free = bytes * 1024;
+    std::getline(memory, unit);
+  }
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> bytes) free = std::min(free, bytes);
+  return free;
 }
 
 inline void keep_freed_memory() {
@@ -100,8 +122,8 @@ inline void delete_stream(Stream stream) noexcept {
   if (cudaStreamDestroy(stream) != cudaSuccess) cudaGetLastError();
 }
 inline void* allocate_pinned(size_t bytes) {
-  void* memory = nullptr;
-  check(cudaMallocHost(&memory, bytes), "allocating pinned memory");
+  void* memory = nullptr;  // mapped for every GPU, as all of it is under unified addressing
+  check(cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped), "allocating pinned memory");
   return memory;
 }
 inline void release_pinned(void* memory) noexcept {

@@ -7,6 +7,18 @@
 namespace jcb::cuda {
 namespace {
 
+constexpr int kSymmetricBits = 4, kMagnitudes = 8;
+
+// But for rounding: whoever made the table need not have made one half of the other.
+bool are_symmetric(const CodecView& codec, double largest) {
+  if (codec.nbits != kSymmetricBits || largest == 0.0) return false;
+  for (int i = 0; i < kMagnitudes; ++i) {
+    const double upper = codec.levels[kMagnitudes + i], lower = codec.levels[kMagnitudes - 1 - i];
+    if (upper < 0.0 || lower > 0.0 || std::fabs(upper + lower) > 1e-5 * largest) return false;
+  }
+  return true;
+}
+
 // Equal levels have one rank: which of them a code is makes no difference.
 void rank_levels(const float* levels, int count, LevelBytes& bytes) {
   std::vector<std::vector<float>> sharing(256);  // the levels of an integer
@@ -28,6 +40,7 @@ void rank_levels(const float* levels, int count, LevelBytes& bytes) {
 }  // namespace
 
 LevelBytes::LevelBytes(const CodecView& codec) {
+  for (int i = 0; i < kMostLevels; ++i) kept[i] = static_cast<uint8_t>(i);
   if (codec.nbits > 8) return;
   const int count = 1 << codec.nbits;
   for (int i = 0; i < count; ++i) {
@@ -37,19 +50,30 @@ LevelBytes::LevelBytes(const CodecView& codec) {
     largest = std::max(largest, std::fabs(static_cast<double>(codec.levels[i])));
   }
   error = largest;
+  is_symmetric = are_symmetric(codec, largest);
+  offset = is_symmetric ? 0.5 : 0.0;
+  // Of a symmetric table, a lower level is what the upper one makes it, whatever its sign would be rounded to.
+  const auto integer_of = [&](int i, double tried) {
+    if (!is_symmetric) return std::nearbyint(codec.levels[i] / tried);
+    const double upper = std::max(0.0, std::nearbyint(codec.levels[i < kMagnitudes ? count - 1 - i : i] / tried - offset));
+    return i < kMagnitudes ? -upper - 1.0 : upper;
+  };
   // The largest level is some integer: each is tried. 3 and 10 for the 0.4528 and 1.5104 of a Gaussian at 2 bits.
   for (int top = 1; top <= 127 && largest > 0.0; ++top) {
-    const double tried = largest / top;
+    const double tried = largest / (top + offset);
     double worst = 0.0;
     for (int i = 0; i < count; ++i) {
-      worst = std::max(worst, std::fabs(codec.levels[i] - tried * std::nearbyint(codec.levels[i] / tried)));
+      worst = std::max(worst, std::fabs(codec.levels[i] - tried * (integer_of(i, tried) + offset)));
     }
     if (worst < error) {
       error = worst;
       unit = tried;
     }
   }
-  for (int i = 0; i < count; ++i) integers[i] = static_cast<int8_t>(std::lrint(codec.levels[i] / unit));
+  for (int i = 0; i < count; ++i) {
+    integers[i] = static_cast<int8_t>(integer_of(i, unit));
+    if (is_symmetric) kept[i] = static_cast<uint8_t>(i < kMagnitudes ? kMagnitudes | (kMagnitudes - 1 - i) : i - kMagnitudes);
+  }
   rank_levels(codec.levels, count, *this);
 }
 

@@ -1,4 +1,4 @@
-// A codec's levels as small integers: level ~ unit * integer.
+// A codec's levels as small integers: level ~ unit * (integer + offset).
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -16,8 +16,14 @@ struct LevelBytes {
 
   int8_t integers[kMostLevels] = {};
   double unit = 1.0;
-  double error = 0.0;  // the largest |level - unit * integer|
+  double offset = 0.0;
+  double error = 0.0;  // the largest |level - unit * (integer + offset)|
   double largest = 0.0;  // the largest |level|
+  // 4 bits whose levels are each other's negatives, as a Gaussian's are. Their integers are such with offset 1/2: -m - 1
+  // beside m, which is m with every bit turned. Tiles keep these codes as a sign and the place of m, `kept`, for which
+  // half as many look-ups are enough; others as they are.
+  bool is_symmetric = false;
+  uint8_t kept[kMostLevels];
   // Levels that share an integer are told apart by their rank among these, so that nothing is lost where tokens are
   // kept as integers: 256 levels of a Gaussian need two bits (up to three share one in the middle, and one bit would
   // double the error), evenly spaced ones none. rank_bits is 0, 1, 2, 4 or 8.

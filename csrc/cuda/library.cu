@@ -8,10 +8,12 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cuda/device.h"
 #include "cuda/maxsim.h"
+#include "cuda/probe.h"
 #include "cuda/scan.h"
 #include "jcb/candidates.h"
 #include "jcb/store.h"
@@ -22,6 +24,7 @@ namespace {
 
 using jcb::cuda::DeviceQueries;
 using jcb::cuda::DeviceStore;
+using jcb::cuda::StoreOptions;
 
 enum Kind : int32_t { kFine, kCorrupt, kInput, kDevice, kMemory, kBug };
 
@@ -41,11 +44,13 @@ using jcb::cuda::Found;
 
 // What a store's handle points to.
 struct OpenStore {
-  OpenStore(const jcb::StoreView& view, int32_t device) : device(device), store(view, device), scanner(store) {}
+  OpenStore(const jcb::StoreView& view, int32_t device, const StoreOptions& options)
+      : device(device), store(view, device, options), scanner(store) {}
 
   const int device;
   const DeviceStore store;
   jcb::cuda::Scanner scanner;
+  std::unique_ptr<jcb::cuda::Prober> prober;  // once postings are given
 };
 OpenStore& open_store(void* pointer) { return *static_cast<OpenStore*>(pointer); }
 
@@ -78,13 +83,31 @@ void attempt(Failure* failure, const Work& work) {
   }
 }
 
+jcb::StoreView view_of(const jcb::CodecView& codec, const jcb::SegmentView* segments, int64_t count) {
+  jcb::StoreView store;
+  store.codec = codec;
+  store.segments.assign(segments, segments + count);
+  store.segment_starts.push_back(0);
+  for (const jcb::SegmentView& segment : store.segments) {
+    store.segment_starts.push_back(store.segment_starts.back() + segment.documents);
+  }
+  return store;
+}
+
+// A search's answer as the host takes it: offsets [count + 1] are filled, and the rest waits for jcb_cuda_take.
+void* handed_over(std::unique_ptr<Found> found, int64_t* offsets) {
+  std::copy(found->offsets.begin(), found->offsets.end(), offsets);
+  return found.release();
+}
+
 }  // namespace
 
 // Sizes of the structs that both sides have to agree on, one after the other.
-JCB_EXPORT void jcb_cuda_sizes(int64_t sizes[3]) {
+JCB_EXPORT void jcb_cuda_sizes(int64_t sizes[4]) {
   sizes[0] = sizeof(jcb::CodecView);
   sizes[1] = sizeof(jcb::SegmentView);
   sizes[2] = sizeof(Failure);
+  sizes[3] = sizeof(StoreOptions);
 }
 
 // How many GPUs there are, and the name of one of them.
@@ -101,20 +124,18 @@ JCB_EXPORT void jcb_cuda_name(int32_t device, char name[256], Failure* failure) 
 }
 
 JCB_EXPORT void* jcb_cuda_new_store(int32_t device, const jcb::CodecView* codec, const jcb::SegmentView* segments,
-                                    int64_t count, Failure* failure) {
+                                    int64_t count, const StoreOptions* options, Failure* failure) {
   void* made = nullptr;
   attempt(failure, [&] {
-    jcb::StoreView store;
-    store.codec = *codec;
-    store.segments.assign(segments, segments + count);
-    store.segment_starts.push_back(0);
-    for (const jcb::SegmentView& segment : store.segments) {
-      store.segment_starts.push_back(store.segment_starts.back() + segment.documents);
-    }
     const DeviceScope scope(device);
-    made = new OpenStore(store, device);
+    made = new OpenStore(view_of(*codec, segments, count), device, *options);
   });
   return made;
+}
+// Bytes of tiles that lie in host memory, because they have no room on the GPU; else 0.
+JCB_EXPORT int64_t jcb_cuda_bytes_on_host(void* store) {
+  const DeviceStore& own = open_store(store).store;
+  return own.lies_on_host() ? static_cast<int64_t>(own.tile_bytes()) : 0;
 }
 JCB_EXPORT void jcb_cuda_delete_store(void* store) { delete_there<OpenStore>(store); }
 
@@ -167,8 +188,29 @@ JCB_EXPORT void* jcb_cuda_search(void* store, const float* queries, const int64_
     const DeviceScope scope(open_store(store).device);
     auto found = std::make_unique<Found>();
     if (!open_store(store).scanner.search(queries, query_offsets, count, k, mask, *found)) return;
-    std::copy(found->offsets.begin(), found->offsets.end(), offsets);
-    made = found.release();
+    made = handed_over(std::move(found), offsets);
+  });
+  return made;
+}
+// Postings of the segments that the store was made of, for jcb_cuda_probe: once, and by one thread.
+JCB_EXPORT void jcb_cuda_give_postings(void* store, const jcb::CodecView* codec, const jcb::SegmentView* segments,
+                                       int64_t count, Failure* failure) {
+  attempt(failure, [&] {
+    const DeviceScope scope(open_store(store).device);
+    open_store(store).prober = std::make_unique<jcb::cuda::Prober>(open_store(store).store, view_of(*codec, segments, count));
+  });
+}
+// The same among candidates, settings [3] of them as in ProbeSettings: null where that cannot be done (probe.h).
+JCB_EXPORT void* jcb_cuda_probe(void* store, const float* queries, const int64_t* query_offsets, int64_t count, int64_t k,
+                                const int64_t* settings, const uint8_t* mask, int64_t* offsets, Failure* failure) {
+  void* made = nullptr;
+  attempt(failure, [&] {
+    const DeviceScope scope(open_store(store).device);
+    if (open_store(store).prober == nullptr) throw std::logic_error("postings were not given");
+    auto found = std::make_unique<Found>();
+    const jcb::cuda::ProbeSettings asked{settings[0], settings[1], settings[2]};
+    if (!open_store(store).prober->search(queries, query_offsets, count, k, asked, mask, *found)) return;
+    made = handed_over(std::move(found), offsets);
   });
   return made;
 }
@@ -179,11 +221,15 @@ JCB_EXPORT void jcb_cuda_take(void* found, uint32_t* documents, float* scores) {
   std::copy(own->scores.begin(), own->scores.end(), scores);
 }
 
-// seconds: [repeats], of the last search's graph; 0 where there was none.
-JCB_EXPORT void jcb_cuda_time_searches(void* store, int32_t repeats, double* seconds, Failure* failure) {
+// seconds: [repeats], of the last search's graph, or of the last one's among candidates; 0 where there was none.
+JCB_EXPORT void jcb_cuda_time_searches(void* store, int32_t among_candidates, int32_t repeats, double* seconds,
+                                       Failure* failure) {
   attempt(failure, [&] {
-    const DeviceScope scope(open_store(store).device);
-    const std::vector<double> taken = open_store(store).scanner.time_graphs(repeats);
+    OpenStore& own = open_store(store);
+    const DeviceScope scope(own.device);
+    std::vector<double> taken;
+    if (among_candidates == 0) taken = own.scanner.time_graphs(repeats);
+    if (among_candidates != 0 && own.prober != nullptr) taken = own.prober->time_graphs(repeats);
     for (int32_t i = 0; i < repeats; ++i) seconds[i] = taken.empty() ? 0.0 : taken[i];
   });
 }

@@ -125,5 +125,6 @@ template <class Value>
 JCB_DEVICE Value maximum_atomically(Value* at, Value value) {
   return atomicMax(at, value);
 }
+JCB_DEVICE uint32_t or_atomically(uint32_t* at, uint32_t bits) { return atomicOr(at, bits); }
 
 }  // namespace jcb::cuda

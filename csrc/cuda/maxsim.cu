@@ -51,8 +51,10 @@ float span_of(const CodecView& codec, const LevelBytes& levels, double max_sigma
 }
 
 std::vector<uint32_t> words_of(const LevelBytes& levels) {
-  std::vector<uint32_t> words(sizeof levels.integers / 4);
-  std::memcpy(words.data(), levels.integers, sizeof levels.integers);
+  int8_t by_kept[kMostLevels] = {};
+  for (int i = 0; i < kMostLevels; ++i) by_kept[levels.kept[i]] = levels.integers[i];
+  std::vector<uint32_t> words(sizeof by_kept / 4);
+  std::memcpy(words.data(), by_kept, sizeof by_kept);
   return words;
 }
 
@@ -61,9 +63,9 @@ std::vector<uint32_t> halves_of(const CodecView& codec, const LevelBytes& levels
   std::vector<uint32_t> words(8);
   if (codec.nbits == kByteBits) words[0] = std::bit_cast<uint32_t>(static_cast<float>(levels.unit));
   for (int i = 0; codec.nbits < kByteBits && i < 1 << codec.nbits; ++i) {
-    const uint32_t half = float_to_half(codec.levels[i]);
-    words[i / 4] |= half >> 8 << (i % 4 * 8);
-    words[4 + i / 4] |= (half & 255) << (i % 4 * 8);
+    const uint32_t half = float_to_half(codec.levels[i]), place = levels.kept[i];
+    words[place / 4] |= half >> 8 << (place % 4 * 8);
+    words[4 + place / 4] |= (half & 255) << (place % 4 * 8);
   }
   return words;
 }
@@ -72,7 +74,9 @@ std::vector<uint32_t> halves_of(const CodecView& codec, const LevelBytes& levels
 std::vector<float> levels_of(const CodecView& codec, const LevelBytes& levels) {
   if (codec.nbits == kByteBits) return levels.by_rank;
   if (codec.nbits == kRawBits) return {};
-  return {codec.levels, codec.levels + (1 << codec.nbits)};
+  std::vector<float> by_kept(size_t{1} << codec.nbits);
+  for (size_t i = 0; i < by_kept.size(); ++i) by_kept[levels.kept[i]] = codec.levels[i];
+  return by_kept;
 }
 
 // Raw vectors are scored without their centroids.
@@ -106,31 +110,32 @@ unsigned blocks_a_piece(unsigned blocks_a_multiprocessor, size_t pieces, uint64_
 
 }  // namespace
 
-DeviceStore::DeviceStore(const StoreView& store, int device) : DeviceStore(store, Tiles(store), device) {}
+DeviceStore::DeviceStore(const StoreView& store, int device, const StoreOptions& options)
+    : DeviceStore(store, Tiles(store), device, options) {}
 
-DeviceStore::DeviceStore(const StoreView& store, Tiles made, int device)
+DeviceStore::DeviceStore(const StoreView& store, const Tiles& made, int device, const StoreOptions& options)
     : device(device),
       codec(without_pointers(store.codec)),
       shape(made.shape),
       level_bytes(made.level_bytes),
       span(span_of(store.codec, level_bytes, made.max_sigma, made.max_norm)),
-      document_sums(std::move(made.sums)),
+      document_sums(made.sums),
       max_sigma(made.max_sigma),
       max_norm(made.max_norm),
-      tiles(reinterpret_cast<const char*>(made.bytes.data()), made.bytes.size(), stream),
-      ranks(reinterpret_cast<const char*>(made.ranks.data()), made.ranks.size(), stream),
       sums(document_sums, stream),
       centroid_tiles(is_raw() ? std::vector<uint4>{} : cuda::centroid_tiles(store.codec, shape.blocks), stream),
       centroid_halves(is_raw() ? std::vector<uint4>{} : cuda::centroid_halves(store.codec, shape.blocks), stream),
       centroids(centroids_of(store.codec), stream),
       levels(levels_of(store.codec, level_bytes), stream),
       level_words(words_of(level_bytes), stream),
-      level_halves(halves_of(store.codec, level_bytes), stream) {
+      level_halves(halves_of(store.codec, level_bytes), stream),
+      memory_(allocate_tiles(made, options)) {
   check_shared_memory(store.codec, shape);
   keep_freed_memory();
+  max_norm = std::max(max_norm, fill_tiles(made, memory_, options, stream));
 }
 
-Work DeviceStore::everything() const { return {tiles.data(), sums.data(), sums.data()}; }
+Work DeviceStore::everything() const { return {tiles(), sums.data(), sums.data()}; }
 
 uint32_t DeviceStore::centroid_rows() const {
   if (is_raw()) return 0;
@@ -143,27 +148,29 @@ PreparedPieces::PreparedPieces(const DeviceStore& store, uint32_t count)
       halves_(2 * bytes_.size()),
       columns_(static_cast<size_t>(count) * store.shape.blocks * kBlockDimensions * kColumns),
       steps_(static_cast<size_t>(count) * kColumns),
+      biases_(store.level_bytes.is_symmetric ? static_cast<size_t>(count) * kColumns : 0),
       units_(count),
       scores_(static_cast<size_t>(count) * store.centroid_rows() * kColumns) {}
 
-void PreparedPieces::prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream) const {
+void PreparedPieces::prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream,
+                             float* products) const {
   if (count_ == 0) return;
   launch<prepare_queries>(
       stream, count_, kPrepareThreads, 2 * kColumns * sizeof(float),
       PrepareQueries{vectors, pieces, bytes_.data(), halves_.data(), columns_.data(), steps_.data(), units_.data(),
-                     static_cast<int>(store.codec.dim), store.shape.blocks, store.span, store.codec.norm_scale,
+                     biases_.data(), static_cast<int>(store.codec.dim), store.shape.blocks, store.span, store.codec.norm_scale,
                      static_cast<float>(store.level_bytes.unit)});
   const uint32_t row_tiles = store.centroid_rows() / kCentroidRows;
   if (row_tiles == 0) return;
   const unsigned blocks = blocks_a_piece(4, count_, row_tiles, kCentroidThreads / kWarpLanes);
   launch<centroid_scores>(stream, blocks * count_, kCentroidThreads, 0,
                           CentroidScores{store.centroid_tiles.data(), halves_.data(), scores_.data(), row_tiles,
-                                         2 * store.shape.blocks, blocks});
+                                         2 * store.shape.blocks, blocks, products});
 }
 
 Queries PreparedPieces::view(const DeviceStore& store, const Piece* pieces) const {
   return {pieces,        bytes_.data(),  halves_.data(), columns_.data(),      steps_.data(),
-          units_.data(), scores_.data(), count_,         store.centroid_rows()};
+          units_.data(), biases_.data(), scores_.data(), count_, store.centroid_rows()};
 }
 
 void check_queries(const float* queries, size_t count) {
@@ -194,7 +201,7 @@ struct DeviceQueries::Launch {
         first_tiles(plan.first_tiles, call.store_.stream),
         tile_sums(plan.tile_sums, call.store_.stream),
         work(plan.tile_sums.empty() ? call.store_.everything()
-                                    : Work{call.store_.tiles.data(), first_tiles.data(), tile_sums.data()}),
+                                    : Work{call.store_.tiles(), first_tiles.data(), tile_sums.data()}),
         queries(call.prepared_.view(call.store_, pieces.data())) {}
 
   const DeviceArray<Piece> pieces;
@@ -285,8 +292,14 @@ void launch_fast(const DeviceStore& store, const Queries& queries, const Work& w
     if constexpr (kBits == kRawBits) {
       launch<maxsim_raw<kBlocks>>(stream, blocks, kFastThreads, shared, work, queries, store.shape.blocks, partial);
     } else {
-      launch<maxsim_fast<kBits, kBlocks>>(stream, blocks, kFastThreads, shared, work, queries, store.level_words.data(),
-                                          store.shape.blocks, partial);
+      const auto with_table = [&]<bool kSymmetric>() {
+        launch<maxsim_fast<kBits, kBlocks, kSymmetric>>(stream, blocks, kFastThreads, shared, work, queries,
+                                                        store.level_words.data(), store.shape.blocks, partial);
+      };
+      if constexpr (kBits == 4) {
+        if (store.level_bytes.is_symmetric) return with_table.template operator()<true>();
+      }
+      with_table.template operator()<false>();
     }
   });
 }
@@ -316,7 +329,7 @@ namespace {
 Decoding decoding_of(const DeviceStore& store) {
   return {store.centroids.data(),
           store.levels.data(),
-          store.ranks.data(),
+          store.ranks(),
           static_cast<int>(store.codec.dim),
           store.shape.bits,
           store.level_bytes.rank_bits,
@@ -412,7 +425,9 @@ double error_bound(const DeviceStore& store, const float* query, int64_t tokens)
       const double products = sum * levels.largest;
       const double centroid = 0.5 + kLargestScore * (2.0 * kHalfRounding + 0x1p-18) +
                               kSmallestHalf * root * (kLargestScore / store.span + store.span);
-      const double product = sum * levels.error + rounding * (levels.largest + levels.error);
+      // Of a symmetric table, half an integer's product is rounded as well.
+      const double product =
+          sum * levels.error + rounding * (levels.largest + levels.error) + levels.offset * ratio * levels.unit;
       const double halves = size * products * 3.0 * kHalfRounding + 2.0 * kSmallestHalf * (products + 1.0) +
                             kLargestScore * norm * 2.0 * kHalfRounding;
       const double batch = kLargestScore * norm * 4.0 * kHalfRounding + size * products * 4.0 * kHalfRounding +

@@ -8,21 +8,26 @@
 #include "cuda/level_bytes.h"
 #include "cuda/plan.h"
 #include "cuda/tile_layout.h"
+#include "cuda/tile_memory.h"
 #include "cuda/tiles.h"
 #include "jcb/candidates.h"
 #include "jcb/store.h"
 
 namespace jcb::cuda {
 
-// A copy of a store on a GPU: tiles, centroids, levels. Whoever makes, uses or deletes one, or queries for it, has that GPU
-// in use (DeviceScope).
+// A copy of a store on a GPU: tiles (which may lie on the host instead: tile_memory.h), centroids, levels. Whoever makes,
+// uses or deletes one, or queries for it, has that GPU in use (DeviceScope).
 class DeviceStore {
  public:
   // Throws CorruptIndex, std::invalid_argument (too many dimensions for the GPU) and DeviceError.
-  explicit DeviceStore(const StoreView& store, int device = 0);
+  explicit DeviceStore(const StoreView& store, int device = 0, const StoreOptions& options = {});
 
   int64_t documents() const { return static_cast<int64_t>(document_sums.size()) - 1; }
   bool is_raw() const { return shape.bits == kRawBits; }
+  bool lies_on_host() const { return memory_.lies_on_host; }
+  size_t tile_bytes() const { return memory_.tiles.size() + memory_.ranks.size(); }
+  const char* tiles() const { return memory_.tiles.data(); }
+  const char* ranks() const { return memory_.ranks.data(); }
   Work everything() const;         // all documents as items
   uint32_t centroid_rows() const;  // up to a multiple of 16; none where vectors are raw
 
@@ -34,14 +39,15 @@ class DeviceStore {
   const float span;  // what centroid scores are steps of: at least the longest centroid
   std::vector<uint64_t> document_sums;
   float max_sigma = 0.0f, max_norm = 0.0f;
-  DeviceArray<char> tiles, ranks;
   DeviceArray<uint64_t> sums;
   DeviceArray<uint4> centroid_tiles, centroid_halves;
   DeviceArray<float> centroids, levels;
   DeviceArray<uint32_t> level_words, level_halves;  // the integers; what HalfTable reads
 
  private:
-  DeviceStore(const StoreView& store, Tiles made, int device);
+  DeviceStore(const StoreView& store, const Tiles& made, int device, const StoreOptions& options);
+
+  const TileMemory memory_;
 };
 
 // Pieces of queries on the device and what the kernels make of them: space for `count`, filled as often as wanted.
@@ -51,13 +57,16 @@ class PreparedPieces {
   PreparedPieces(const DeviceStore& store, uint32_t count);
 
   // vectors, pieces: on the device, and read in the order of the stream.
-  void prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream) const;
+  // products: null, or where centroid scores go as they are, [pieces][32][centroid rows] in steps.
+  void prepare(const DeviceStore& store, const float* vectors, const Piece* pieces, Stream stream,
+               float* products = nullptr) const;
   Queries view(const DeviceStore& store, const Piece* pieces) const;
 
  private:
   uint32_t count_ = 0;
   DeviceArray<uint2> bytes_, halves_;
   DeviceArray<float> columns_, steps_, units_;
+  DeviceArray<int32_t> biases_;
   DeviceArray<uint8_t> scores_;
 };
 

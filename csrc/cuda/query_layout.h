@@ -30,6 +30,7 @@ JCB_ANYWHERE constexpr int token_of_column(int tile, int column) { return column
 // All pieces of a call, on the device.
 //   score = sum over tokens of steps[token] * max over document tokens of
 //           norm * ((scores[id][token] - 128) + sigma * units * <integers of the token, integers of the levels>)
+// where the products of a symmetric table (LevelBytes) begin with biases[token], half the sum of the token's integers.
 struct Queries {
   const Piece* pieces;
   const uint2* bytes;        // [pieces][blocks][n-tile][lane]: operand B of multiply_i8
@@ -37,6 +38,7 @@ struct Queries {
   const float* columns;      // [pieces][32 blocks][32]: the vectors, a column for each token
   const float* steps;        // [pieces][32], times norm_scale
   const float* units;        // [pieces]
+  const int32_t* biases;     // [pieces][32]; null without a symmetric table
   const uint8_t* scores;     // [pieces][rows of centroids][32], 128 added
   uint32_t piece_count, centroid_rows;  // rows: the number of centroids, up to a multiple of 16
 };

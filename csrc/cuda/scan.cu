@@ -2,110 +2,65 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 
-#include "cuda/kernels/select.h"
+#include "cuda/graph_memory.h"
+#include "cuda/selecting.h"
 
 namespace jcb::cuda {
 namespace {
 
 constexpr size_t kMostGraphs = 8;  // each has its own arrays: a score a document and query, for one
 
-// Places of arrays of any types in one block of memory, which is copied as a whole.
-class Layout {
- public:
-  template <class Value>
-  size_t add(size_t count) {
-    const size_t place = size_;
-    size_ = (size_ + count * sizeof(Value) + 255) / 256 * 256;
-    return place;
-  }
-  size_t size() const { return size_; }
-
- private:
-  size_t size_ = 0;
-};
-
-// The k-th largest of `ranked` is then in its digits.
-void launch_count(const Ranked& ranked, const uint32_t* k, uint32_t queries, uint32_t most, Stream stream) {
-  const unsigned blocks = std::max<uint32_t>(1, std::min<uint32_t>(most / kScoresABlock, 4 * multiprocessors() / queries));
-  for (int pass = 0; pass < kDigitPasses; ++pass) {
-    launch<count_digits>(stream, blocks * queries, kSelectThreads, kSelectSharedBytes, ranked, k, pass, blocks);
-  }
-}
-
-void launch_collect(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream) {
-  const unsigned blocks =
-      std::max<uint32_t>(1, std::min<uint32_t>(ranked.count / kScoresABlock, 8 * multiprocessors() / queries));
-  launch<collect_reaching>(stream, blocks * queries, kSelectThreads, sizeof(float), ranked, reaching, k, blocks);
-}
-
 }  // namespace
 
-// A graph, and all memory that it reads and writes. What the host gives and gets is pinned, one block each.
+// A graph, and all memory that it reads and writes.
 struct Scanner::Recorded {
   Recorded(const DeviceStore& store, const ScanShape& shape, Stream stream)
       : store(store),
         shape(shape),
         documents(static_cast<uint32_t>(store.documents())),
         prepared(store, shape.pieces),
-        inputs_there(inputs.size()),
-        work_there(work.size()),
-        outputs_there(outputs.size()),
-        given(inputs.size()),
-        got(outputs.size()),
+        memory(inputs, work, outputs),
         partial(static_cast<size_t>(shape.pieces) * documents),
         whole(shape.pieces == shape.queries ? 0 : static_cast<size_t>(shape.queries) * documents) {
     synchronise(store.stream);  // allocated there
     graph = std::make_unique<Graph>(stream, [&] { record(stream); });
   }
 
-  template <class Value>
-  Value* input(size_t place) const {
-    return reinterpret_cast<Value*>(inputs_there.data() + place);
-  }
-  template <class Value>
-  Value* own(size_t place) const {
-    return reinterpret_cast<Value*>(work_there.data() + place);
-  }
-  template <class Value>
-  Value* output(size_t place) const {
-    return reinterpret_cast<Value*>(outputs_there.data() + place);
-  }
-
   void record(Stream stream) const {
-    begin_to_device(inputs_there.data(), given.data(), inputs.size(), stream);
-    set_to_zero(work_there.data(), counted_bytes, stream);
-    set_to_zero(output<uint32_t>(counts_at), shape.queries * sizeof(uint32_t), stream);
-    const Piece* const pieces = input<Piece>(pieces_at);
-    prepared.prepare(store, input<float>(vectors_at), pieces, stream);
+    memory.begin_to_device(stream);
+    set_to_zero(memory.own<char>(0), counted_bytes, stream);
+    set_to_zero(memory.output<uint32_t>(counts_at), shape.queries * sizeof(uint32_t), stream);
+    const Piece* const pieces = memory.input<Piece>(pieces_at);
+    prepared.prepare(store, memory.input<float>(vectors_at), pieces, stream);
     const Queries queries = prepared.view(store, pieces);
     launch_scan(store, queries, store.everything(), store.document_sums.back(), stream, partial.data());
     if (whole.size() != 0) {
-      launch_add(input<QuerySum>(sums_at), shape.queries, documents, partial.data(), whole.data(), stream);
+      launch_add(memory.input<QuerySum>(sums_at), shape.queries, documents, partial.data(), whole.data(), stream);
     }
-    const uint32_t* const k = input<uint32_t>(k_at);
+    const uint32_t* const k = memory.input<uint32_t>(k_at);
     const Ranked fast{whole.size() != 0 ? whole.data() : partial.data(), nullptr, documents, documents,
-                      shape.masked ? input<uint8_t>(mask_at) : nullptr, own<uint32_t>(fast_digits_at)};
+                      shape.masked ? memory.input<uint8_t>(mask_at) : nullptr, memory.own<uint32_t>(fast_digits_at)};
     launch_count(fast, k, shape.queries, documents, stream);
 
     // The best by fast score: the k-th of their exact scores is a floor that the k-th hit cannot lie below. No document
     // whose fast score, raised by the bound, stays below the floor can be a hit.
-    const DocumentLists first{input<uint32_t>(first_pieces_at), own<uint32_t>(first_counts_at),
-                              own<uint32_t>(first_documents_at), shape.room};
-    launch_collect(fast, {fast.digits, nullptr, own<uint32_t>(first_counts_at), own<uint32_t>(first_documents_at), shape.room},
-                   k, shape.queries, stream);
-    launch_exact(store, queries, first, shape.queries, stream, own<float>(first_scores_at));
-    const Ranked exact{own<float>(first_scores_at), first.counts, shape.room, 0, nullptr, own<uint32_t>(exact_digits_at)};
+    uint32_t *const first_counts = memory.own<uint32_t>(first_counts_at), *const first = memory.own<uint32_t>(first_documents_at);
+    const uint32_t* const first_pieces = memory.input<uint32_t>(first_pieces_at);
+    launch_collect(fast, {fast.digits, nullptr, first_counts, first, shape.room}, k, shape.queries, documents, stream);
+    launch_exact(store, queries, {first_pieces, first_counts, first, shape.room}, shape.queries, stream,
+                 memory.own<float>(first_scores_at));
+    const Ranked exact{memory.own<float>(first_scores_at), first_counts, shape.room, 0, nullptr,
+                       memory.own<uint32_t>(exact_digits_at)};
     launch_count(exact, k, shape.queries, shape.room, stream);
-    const DocumentLists last{first.first_pieces, output<uint32_t>(counts_at), output<uint32_t>(documents_at), shape.room};
-    launch_collect(fast,
-                   {exact.digits, input<float>(bounds_at), output<uint32_t>(counts_at), output<uint32_t>(documents_at), shape.room},
-                   k, shape.queries, stream);
-    launch_exact(store, queries, last, shape.queries, stream, output<float>(scores_at));
-    begin_from_device(got.data(), outputs_there.data(), outputs.size(), stream);
+    uint32_t *const counts = memory.output<uint32_t>(counts_at), *const last = memory.output<uint32_t>(documents_at);
+    const float* const bounds = memory.input<float>(bounds_at);
+    launch_collect(fast, {exact.digits, bounds, counts, last, shape.room}, k, shape.queries, documents, stream);
+    launch_exact(store, queries, {first_pieces, counts, last, shape.room}, shape.queries, stream,
+                 memory.output<float>(scores_at));
+    memory.begin_from_device(stream);
   }
 
   const DeviceStore& store;
@@ -135,8 +90,7 @@ struct Scanner::Recorded {
   const size_t documents_at = outputs.add<uint32_t>(static_cast<size_t>(shape.queries) * shape.room);
   const size_t scores_at = outputs.add<float>(static_cast<size_t>(shape.queries) * shape.room);
 
-  const DeviceArray<char> inputs_there, work_there, outputs_there;
-  const PinnedBytes given, got;
+  const GraphMemory memory;
   const DeviceArray<float> partial, whole;
   std::unique_ptr<Graph> graph;
 };
@@ -174,10 +128,7 @@ bool Scanner::search(const float* queries, const int64_t* query_offsets, int64_t
   const ScanShape shape{static_cast<uint32_t>(query_count), static_cast<uint32_t>(plan.pieces.size()), room, mask != nullptr};
   last_ = nullptr;
   Recorded& recorded = recorded_for(shape);
-  char* const given = recorded.given.data();
-  const auto put = [&](size_t place, const auto* values, size_t count) {
-    if (count != 0) std::memcpy(given + place, values, count * sizeof *values);
-  };
+  const GraphMemory& memory = recorded.memory;
   const uint32_t wanted = static_cast<uint32_t>(k);
   std::vector<uint32_t> first_pieces{0};
   std::vector<float> bounds;
@@ -187,26 +138,25 @@ bool Scanner::search(const float* queries, const int64_t* query_offsets, int64_t
                                      query_offsets[query + 1] - query_offsets[query]);
     bounds.push_back(std::nextafter(static_cast<float>(bound), std::numeric_limits<float>::infinity()));
   }
-  put(recorded.k_at, &wanted, 1);
-  put(recorded.pieces_at, plan.pieces.data(), plan.pieces.size());
-  put(recorded.sums_at, plan.sums.data(), plan.sums.size());
-  put(recorded.first_pieces_at, first_pieces.data(), first_pieces.size());
-  put(recorded.bounds_at, bounds.data(), bounds.size());
-  put(recorded.vectors_at, queries, static_cast<size_t>(query_offsets[query_count] * store_.codec.dim));
-  if (mask != nullptr) put(recorded.mask_at, mask, (recorded.documents + 7) / 8);
+  memory.give(recorded.k_at, &wanted, 1);
+  memory.give(recorded.pieces_at, plan.pieces.data(), plan.pieces.size());
+  memory.give(recorded.sums_at, plan.sums.data(), plan.sums.size());
+  memory.give(recorded.first_pieces_at, first_pieces.data(), first_pieces.size());
+  memory.give(recorded.bounds_at, bounds.data(), bounds.size());
+  memory.give(recorded.vectors_at, queries, static_cast<size_t>(query_offsets[query_count] * store_.codec.dim));
+  if (mask != nullptr) memory.give(recorded.mask_at, mask, (recorded.documents + 7) / 8);
   recorded.graph->run(stream_.get());
   synchronise(stream_.get());
   last_ = &recorded;
 
-  const char* const got = recorded.got.data();
-  const uint32_t* const counts = reinterpret_cast<const uint32_t*>(got + recorded.counts_at);
+  const uint32_t* const counts = memory.got<uint32_t>(recorded.counts_at);
   for (int64_t query = 0; query < query_count; ++query) {
     if (counts[query] > room) {
       found = {};
       return false;
     }
-    const uint32_t* const documents = reinterpret_cast<const uint32_t*>(got + recorded.documents_at) + query * room;
-    const float* const scores = reinterpret_cast<const float*>(got + recorded.scores_at) + query * room;
+    const uint32_t* const documents = memory.got<uint32_t>(recorded.documents_at) + query * room;
+    const float* const scores = memory.got<float>(recorded.scores_at) + query * room;
     found.documents.insert(found.documents.end(), documents, documents + counts[query]);
     found.scores.insert(found.scores.end(), scores, scores + counts[query]);
     found.offsets.push_back(static_cast<int64_t>(found.documents.size()));

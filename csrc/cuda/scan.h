@@ -7,19 +7,12 @@
 #include <mutex>
 #include <vector>
 
+#include "cuda/found.h"
 #include "cuda/maxsim.h"
 
 namespace jcb::cuda {
 
 constexpr uint32_t kLeastRoom = 4096;   // documents of a list; four times k where that is more
-constexpr uint32_t kMostWanted = 4096;  // k
-
-// Of each query the documents that could be among its k best, in no order, with their exact scores.
-struct Found {
-  std::vector<int64_t> offsets;  // [queries + 1]
-  std::vector<uint32_t> documents;
-  std::vector<float> scores;
-};
 
 // What makes one graph different from another: how many queries and pieces, room for how many documents.
 struct ScanShape {

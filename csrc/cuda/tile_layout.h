@@ -7,8 +7,8 @@
 //   codes     `words` 32-bit words a lane: first four of every lane, then the next four, then the rest
 //   8 x 16 B  for g in 0..7: {centroid id, scalars} of token g, then of token g + 8; scalars is the pair (norm, sigma)
 //
-// Codes of 1, 2 and 4 bits lie as they are stored, and are looked up. One of 8 bits lies as the integer of its level
-// (LevelBytes), 16 raw bits as they are: both are an MMA's operand already. Raw vectors have no scalars.
+// Codes of 1, 2 and 4 bits are looked up; those of 4 bits lie as LevelBytes::kept. One of 8 bits lies as the integer of
+// its level (LevelBytes), 16 raw bits as they are: both are an MMA's operand already. Raw vectors have no scalars.
 #pragma once
 #include <cstdint>
 

@@ -77,53 +77,61 @@ int64_t checked_end(const SegmentView& segment, int64_t document) {
 }  // namespace
 
 Tiles::Tiles(const StoreView& store)
-    : level_bytes(store.codec), shape(store.codec.nbits, blocks_of(store.codec)) {
-  uint64_t total = 0;
+    : level_bytes(store.codec),
+      shape(store.codec.nbits, blocks_of(store.codec)),
+      store_(store),
+      rank_shape_(shape.bits == kByteBits ? level_bytes.rank_bits : 0, shape.blocks) {
   for (const SegmentView& segment : store.segments) {
     for (int64_t document = 0; document < segment.documents; ++document) {
       const int64_t tokens = checked_end(segment, document) - segment.doc_offsets[document];
-      total += static_cast<uint64_t>((tokens + kTileTokens - 1) / kTileTokens);
-      sums.push_back(total);
+      sums.push_back(sums.back() + static_cast<uint64_t>((tokens + kTileTokens - 1) / kTileTokens));
     }
     max_sigma = std::max(max_sigma, segment.max_sigma);
     max_norm = std::max(max_norm, segment.max_norm);
   }
-  bytes.resize(total * shape.bytes());
-  if (shape.bits == kByteBits) ranks.resize(total * TileShape(level_bytes.rank_bits, shape.blocks).code_bytes());
-  size_t number = 0;
-  for (const SegmentView& segment : store.segments) {
-    for (int64_t document = 0; document < segment.documents; ++document) {
-      const int64_t begin = segment.doc_offsets[document], tokens = segment.doc_offsets[document + 1] - begin;
-      const int64_t rows = static_cast<int64_t>(sums[number + 1] - sums[number]) * kTileTokens;
-      for (int64_t row = 0; row < rows; ++row) {
-        put(store.codec, segment, begin + std::min(row, tokens - 1), sums[number] + row / kTileTokens,
-            static_cast<int>(row % kTileTokens));
-      }
-      ++number;
-    }
-  }
 }
 
-void Tiles::put(const CodecView& codec, const SegmentView& segment, int64_t token, uint64_t number, int row) {
-  uint8_t* const tile = bytes.data() + number * shape.bytes();
-  const uint8_t* const codes = segment.codes + token * codec.code_bytes();
-  if (shape.bits == kRawBits) {
-    max_norm = std::max(max_norm, put_values(codec, codes, shape, row, tile));
-    return;
+size_t Tiles::postings() const {
+  size_t count = 0;
+  for (const SegmentView& segment : store_.segments) count += static_cast<size_t>(std::max<int64_t>(segment.posting_count, 0));
+  return count;
+}
+
+float Tiles::write(uint64_t first, uint64_t last, uint8_t* tiles, uint8_t* ranks) const {
+  if (first == last) return 0.0f;
+  std::memset(tiles, 0, (last - first) * shape.bytes());
+  if (rank_bytes() != 0) std::memset(ranks, 0, (last - first) * rank_bytes());
+  float longest = 0.0f;
+  for (uint64_t tile = first; tile < last; ++tile, tiles += shape.bytes(), ranks += rank_bytes()) {
+    const int64_t document = std::upper_bound(sums.begin(), sums.end(), tile) - sums.begin() - 1;
+    const auto& starts = store_.segment_starts;
+    const int64_t number = std::upper_bound(starts.begin(), starts.end(), document) - starts.begin() - 1;
+    const SegmentView& segment = store_.segments[number];
+    const int64_t end = checked_end(segment, document - starts[number]);
+    const int64_t begin =
+        segment.doc_offsets[document - starts[number]] + static_cast<int64_t>(tile - sums[document]) * kTileTokens;
+    for (int row = 0; row < kTileTokens; ++row) {
+      longest = std::max(longest, put(segment, std::min(begin + row, end - 1), row, tiles, ranks));
+    }
   }
-  const TileShape rank_shape(level_bytes.rank_bits, shape.blocks);
+  return longest;
+}
+
+float Tiles::put(const SegmentView& segment, int64_t token, int row, uint8_t* tile, uint8_t* ranks) const {
+  const CodecView& codec = store_.codec;
+  const uint8_t* const codes = segment.codes + token * codec.code_bytes();
+  if (shape.bits == kRawBits) return put_values(codec, codes, shape, row, tile);
   for (int64_t d = 0; d < codec.dim; ++d) {
     const uint32_t code = codes[d * codec.nbits / 8] >> (d * codec.nbits % 8) & ((1u << codec.nbits) - 1);
     if (shape.bits != kByteBits) {
-      put_code(shape, row, d, code, tile);
+      put_code(shape, row, d, level_bytes.kept[code], tile);
       continue;
     }
     put_code(shape, row, d, static_cast<uint8_t>(level_bytes.integers[code]), tile);
-    if (rank_shape.bits != 0) {
-      put_code(rank_shape, row, d, level_bytes.ranks[code], ranks.data() + number * rank_shape.code_bytes());
-    }
+    if (rank_shape_.bits != 0) put_code(rank_shape_, row, d, level_bytes.ranks[code], ranks);
   }
   put_scalars(codec, segment, token, row, tile + shape.code_bytes());
+  return 0.0f;
 }
 
 std::vector<uint4> centroid_tiles(const CodecView& codec, int blocks) {

@@ -50,3 +50,4 @@ JCB_OPERATION(bits_of_float)(uint32_t* to, const float* x) { to[0] = cuda::bits_
 JCB_OPERATION(number_of_bits)(uint32_t* x) { x[0] = cuda::number_of_bits(x[1]); }
 JCB_OPERATION(add_atomically)(uint32_t* x) { x[1] = cuda::add_atomically(x, threadIdx.x); }
 JCB_OPERATION(maximum_atomically)(unsigned long long* x) { x[1] = cuda::maximum_atomically(x, x[2]); }
+JCB_OPERATION(or_atomically)(uint32_t* x) { x[1] = cuda::or_atomically(x, 1u << threadIdx.x); }

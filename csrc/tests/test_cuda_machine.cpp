@@ -218,14 +218,17 @@ void test_pairs() {
 }
 
 void test_atomics() {
-  uint32_t sum = 0;
+  uint32_t sum = 0, bits = 0, first = 0;
   uint64_t largest = 0;
   std::vector<uint32_t> before(96);
   emulation::launch(3, 32, 0, 1, [&] {
     const uint32_t number = blockIdx.x * 32 + threadIdx.x;
     before[number] = cuda::add_atomically(&sum, 1u);
     cuda::maximum_atomically(&largest, static_cast<uint64_t>(number) * 7 % 96);
+    const uint32_t bit = 1u << (number % 24);
+    if ((cuda::or_atomically(&bits, bit) & bit) == 0) cuda::add_atomically(&first, 1u);
   });
+  JCB_CHECK(bits == 0xffffff && first == 24, "%x, and %u threads set a bit that was not set", bits, first);
   JCB_CHECK(sum == 96 && largest == 95, "%u %llu", sum, static_cast<unsigned long long>(largest));
   JCB_CHECK(std::set<uint32_t>(before.begin(), before.end()).size() == 96, "every thread saw another value");
 }

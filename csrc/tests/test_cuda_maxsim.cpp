@@ -222,6 +222,35 @@ void test_any_levels_of_8_bits_are_scored() {
   }
 }
 
+// Levels that are each other's negatives have look-ups of their own; all others the general ones.
+void test_any_levels_of_4_bits_are_scored() {
+  std::vector<float> gaussian = gaussian_levels(4), nearly = gaussian, uneven = gaussian, outwards(16), shifted = gaussian;
+  nearly[3] = std::nextafter(nearly[3], 0.0f);
+  uneven[3] += 0.01f;
+  for (int i = 0; i < 8; ++i) outwards[8 + i] = static_cast<float>((i * 5 + 3) % 8), outwards[7 - i] = -outwards[8 + i];
+  for (float& level : shifted) level += 4.0f;
+  const struct {
+    const char* name;
+    std::vector<float> levels;
+    bool is_symmetric;
+  } tables[] = {{"Gaussian levels", gaussian, true},   {"nearly their negatives", nearly, true},
+                {"one level farther", uneven, false},  {"symmetric in no order, one of them zero", outwards, true},
+                {"none below zero", shifted, false},   {"levels of zero", std::vector<float>(16), false}};
+  for (const auto& [name, levels, is_symmetric] : tables) {
+    CorpusOptions options;
+    options.nbits = 4;
+    options.levels = levels;
+    options.document_lengths = {30, 0, 2};
+    const Corpus corpus(options);
+    JCB_CHECK(cuda::LevelBytes(corpus.codec()).is_symmetric == is_symmetric, "%s: symmetric", name);
+    for (const int64_t dim : {128, 40, 300}) {
+      options.dim = dim;
+      check_scan(name, options, {32, 5});
+      check_scan(name, options, {32, 2, 2, 2});
+    }
+  }
+}
+
 void check_lists_and_ranges(int nbits, int64_t dim) {
   CorpusOptions options;
   options.dim = dim;
@@ -472,6 +501,7 @@ int run_all() {
   test_ragged_documents_are_scored();
   test_batches_are_scored();
   test_any_codec_is_scored();
+  test_any_levels_of_4_bits_are_scored();
   test_any_levels_of_8_bits_are_scored();
   test_lists_and_ranges_are_scored_in_their_order();
   test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu();

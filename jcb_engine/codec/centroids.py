@@ -36,6 +36,10 @@ def train_centroids(sample: Float32Array, count: int, seed: int, backend: Backen
 
     count is lowered to S where the sample is smaller. The sample may be a map of a file: no second copy of it is made,
     but for the points of one cluster.
+
+    Where the backend compares on a GPU (an `AssigningBackend`), the passes over the whole sample do too: assignment to
+    coarse clusters, and polishing. FAISS's own k-means stays on the processor, also by faiss-gpu: of 16,384 centroids
+    it is many small problems, of 64 points for each of some 128 centroids, on all threads at once.
     """
     count = min(count, len(sample))
     if count < 1:

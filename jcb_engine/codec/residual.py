@@ -13,7 +13,7 @@ from jcb_engine.codec.centroids import train_centroids
 from jcb_engine.codec.levels import gaussian_levels
 from jcb_engine.codec.rotation import random_rotation
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels.interface import RAW_BITS, Backend, CodecArrays
+from jcb_engine.kernels.interface import RAW_BITS, AssigningBackend, Backend, CodecArrays
 from jcb_engine.types import AnyArray, Float16Array, Float32Array, Int32Array, JsonValue, Uint8Array, Uint32Array
 
 BIT_WIDTHS = (1, 2, 4, 8, RAW_BITS)
@@ -88,16 +88,25 @@ class ResidualCodec:
         _check_finite(vectors)
         near_one, exponents = _scaled_near_one(vectors)
         rotated = self.rotate(near_one, backend)
-        centroid_ids = self._assigner.assign(_unit(rotated), backend)
         if self.is_raw:
             nothing = np.zeros(0, dtype=np.float16)
-            return EncodedTokens(centroid_ids, self._raw(vectors), nothing, nothing)
-        codes, sigmas, near_norms = backend.quantize(rotated, centroid_ids, replace(self.arrays, norm_scale=1.0))
+            return EncodedTokens(self._assigner.assign(_unit(rotated), backend), self._raw(vectors), nothing, nothing)
+        centroid_ids, codes, sigmas, near_norms = self._compressed(rotated, backend)
         # Both factors are powers of two: nothing is rounded a second time.
         norms = np.ldexp(near_norms.astype(np.float64), exponents) / self.arrays.norm_scale
         if norms.max(initial=0) > LARGEST_HALF:
             self._refuse_norm(largest_norm(vectors))
         return EncodedTokens(centroid_ids, codes, sigmas, norms.astype(np.float16))
+
+    def _compressed(
+        self, rotated: Float32Array, backend: Backend
+    ) -> tuple[Uint32Array, Uint8Array, Float16Array, Float16Array]:
+        """Ids, codes, sigmas and norms, in units of 1, of vectors near 1 in the codec's basis."""
+        codec = replace(self.arrays, norm_scale=1.0)
+        if isinstance(backend, AssigningBackend):
+            return backend.encode(rotated, codec)
+        centroid_ids = self._assigner.assign(_unit(rotated), backend)
+        return centroid_ids, *backend.quantize(rotated, centroid_ids, codec)
 
     def _raw(self, vectors: Float32Array) -> Float16Array:
         with np.errstate(over="ignore"):

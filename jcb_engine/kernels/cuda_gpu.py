@@ -1,6 +1,7 @@
-"""The CUDA backend: MaxSim on one GPU by the kernels of csrc/cuda.
+"""The CUDA backend: MaxSim and whole searches on one GPU by the kernels of csrc/cuda.
 
-Centroids are scored on the processor, and only where candidates are looked for: MaxSim itself needs no table.
+Where candidates are found in another way than by all centroids, these are scored on the processor: MaxSim itself needs
+no table.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from weakref import WeakSet
 
 import numpy as np
@@ -33,9 +34,11 @@ from jcb_engine.kernels.interface import (
     CodecArrays,
     Lists,
     Precision,
+    Probing,
     SegmentArrays,
     Store,
 )
+from jcb_engine.kernels.placement import warn_of_codes_on_host
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
 
 # Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 75 Gtoken/s are
@@ -48,10 +51,24 @@ class CudaStore(HostedStore):
     """A copy on the GPU, and the same store as the host's kernels have it. tables: of its calls, those alive."""
 
     codec: CodecArrays
+    segments: Sequence[SegmentArrays]
     host: Store
     device: DeviceStore
     tables: WeakSet[CudaTable] = field(default_factory=WeakSet)
     lock: Lock = field(default_factory=Lock)
+    has_postings: Event = field(default_factory=Event)
+
+    def give_postings(self) -> None:
+        """Copy them to the GPU where they are not there yet: who scans never needs them."""
+        with self.lock:
+            if not self.has_postings.is_set():
+                self.device.give_postings(self.codec, self.segments)
+                self.has_postings.set()
+
+    @property
+    def lies_on_host(self) -> bool:
+        """Whether its codes lie in host memory: the GPU had no room for them."""
+        return self.device.bytes_on_host > 0
 
     def remember(self, table: CudaTable) -> None:
         with self.lock:
@@ -109,13 +126,18 @@ class CudaBackend(HostOperations):
     def name(self) -> str:
         return f"cuda/{self._name}"
 
-    def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> CudaStore:
+    def prepare(
+        self, codec: CodecArrays, segments: Sequence[SegmentArrays], most_on_device: int | None = None
+    ) -> CudaStore:
+        """most_on_device: bytes of codes that may lie on the GPU; None for what is free there, 0 for host memory."""
         check_codec(codec)
         for segment in segments:
             check_segment(codec, segment)
-        return CudaStore(
-            codec, self._host.prepare(codec, segments), self._library.new_store(self._device, codec, segments)
-        )
+        device = self._library.new_store(self._device, codec, segments, most_on_device, self.threads)
+        store = CudaStore(codec, segments, self._host.prepare(codec, segments), device)
+        if store.lies_on_host:
+            warn_of_codes_on_host(self.name, device.bytes_on_host, store.documents)
+        return store
 
     def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> CudaTable:
         own = _own_store(store)
@@ -168,7 +190,7 @@ class CudaBackend(HostOperations):
         return self._table(own, queries, None).prepared(query_offsets).error_bounds()
 
     def scan_costs_less(self, store: Store) -> bool:
-        return store.tokens <= SCANNED_TOKENS
+        return store.tokens <= SCANNED_TOKENS and not _own_store(store).lies_on_host  # the bus is slower by far
 
     def best_of_all(
         self,
@@ -183,6 +205,22 @@ class CudaBackend(HostOperations):
         check_offsets("query_offsets", query_offsets, len(queries))
         check_mask(mask, own.documents)
         return own.device.search(queries, query_offsets, k, mask)
+
+    def best_among_probed(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        probing: Probing,
+        mask: Uint8Array | None = None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        own = _own_store(store)
+        check_array("queries", queries, np.float32, (None, own.codec.dim))
+        check_offsets("query_offsets", query_offsets, len(queries))
+        check_mask(mask, own.documents)
+        own.give_postings()
+        return own.device.probe(queries, query_offsets, k, probing, mask)
 
     def _table(self, store: CudaStore, queries: Float32Array, table: CentroidTable | None) -> CudaTable:
         if table is None:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
-from jcb_engine.kernels.interface import CodecArrays, SegmentArrays
+from jcb_engine.kernels.interface import CodecArrays, Probing, SegmentArrays
 from jcb_engine.types import AnyArray, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 LIBRARY = Path(__file__).with_name("libjcb_cuda.so")
 _CORRUPT, _INPUT, _DEVICE, _MEMORY = 1, 2, 3, 4
 _Pointer = ctypes.c_void_p
+CHUNK_BYTES = 64 * 2**20  # of codes that are made ready for the GPU at once; twice that is pinned for as long
 
 
 class _Codec(ctypes.Structure):
@@ -52,6 +53,12 @@ class _Segment(ctypes.Structure):
     )
 
 
+class _Options(ctypes.Structure):
+    """jcb::cuda::StoreOptions of csrc/cuda/tile_memory.h."""
+
+    _fields_ = (("most_on_device", ctypes.c_int64), ("chunk_bytes", ctypes.c_int64), ("threads", ctypes.c_int32))
+
+
 class _Failure(ctypes.Structure):
     _fields_ = (("kind", ctypes.c_int32), ("text", ctypes.c_char * 500))
 
@@ -70,11 +77,12 @@ class CudaLibrary:
             self._functions: Any = ctypes.CDLL(str(path))
         except OSError as error:
             raise BackendUnavailableError(f"the CUDA kernels cannot be loaded: {error}") from error
-        for name in ("jcb_cuda_new_store", "jcb_cuda_new_queries", "jcb_cuda_search"):
+        for name in ("jcb_cuda_new_store", "jcb_cuda_new_queries", "jcb_cuda_search", "jcb_cuda_probe"):
             getattr(self._functions, name).restype = _Pointer
-        sizes = (ctypes.c_int64 * 3)()
+        self._functions.jcb_cuda_bytes_on_host.restype = ctypes.c_int64
+        sizes = (ctypes.c_int64 * 4)()
         self._functions.jcb_cuda_sizes(sizes)
-        if list(sizes) != [ctypes.sizeof(kind) for kind in (_Codec, _Segment, _Failure)]:
+        if list(sizes) != [ctypes.sizeof(kind) for kind in (_Codec, _Segment, _Failure, _Options)]:
             raise BackendUnavailableError("the CUDA kernels are of another version of jcb-engine; install it again")
 
     def device_name(self, number: int) -> str:
@@ -89,12 +97,29 @@ class CudaLibrary:
         _raise(failure)
         return name.value.decode(errors="replace")
 
-    def new_store(self, device: int, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> DeviceStore:
-        """A copy of the segments on a GPU."""
+    def new_store(
+        self,
+        device: int,
+        codec: CodecArrays,
+        segments: Sequence[SegmentArrays],
+        most_on_device: int | None = None,
+        threads: int = 1,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> DeviceStore:
+        """A copy of the segments on a GPU, made by so many threads.
+
+        most_on_device: bytes of codes that may lie there, and not in host memory; None for what is free.
+        """
+        options = _Options(-1 if most_on_device is None else most_on_device, chunk_bytes, threads)
         views = (_Segment * len(segments))(*(_segment_view(segment) for segment in segments))
         failure = _Failure()
         made = self._functions.jcb_cuda_new_store(
-            device, ctypes.byref(_codec_view(codec)), views, ctypes.c_int64(len(segments)), ctypes.byref(failure)
+            device,
+            ctypes.byref(_codec_view(codec)),
+            views,
+            ctypes.c_int64(len(segments)),
+            ctypes.byref(options),
+            ctypes.byref(failure),
         )
         _raise(failure)
         return DeviceStore(self._functions, made)
@@ -108,6 +133,11 @@ class DeviceStore:
 
     def __del__(self) -> None:
         self._functions.jcb_cuda_delete_store(self._pointer)
+
+    @property
+    def bytes_on_host(self) -> int:
+        """Of codes that lie in host memory, because they have no room on the GPU; else 0."""
+        return int(self._functions.jcb_cuda_bytes_on_host(self._pointer))
 
     def prepare(self, queries: Float32Array, query_offsets: Int64Array) -> DeviceQueries:
         """Queries [Q, D] made ready for the GPU."""
@@ -126,13 +156,45 @@ class DeviceStore:
 
         mask: bitmap of allowed documents. None where lists have no room for all of them (csrc/cuda/scan.h).
         """
+        return self._found("jcb_cuda_search", (), queries, query_offsets, k, mask)
+
+    def give_postings(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> None:
+        """Copy the postings of the segments that the store was made of, for `probe`. Once, and by one thread."""
+        views = (_Segment * len(segments))(*(_segment_view(segment) for segment in segments))
+        failure = _Failure()
+        self._functions.jcb_cuda_give_postings(
+            self._pointer,
+            ctypes.byref(_codec_view(codec)),
+            views,
+            ctypes.c_int64(len(segments)),
+            ctypes.byref(failure),
+        )
+        _raise(failure)
+
+    def probe(
+        self, queries: Float32Array, query_offsets: Int64Array, k: int, settings: Probing, mask: Uint8Array | None
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        """The same among the candidates that the settings ask for. None where that cannot be done (probe.h)."""
+        counts = (ctypes.c_int64 * 3)(settings.probes, settings.pool, settings.documents)
+        return self._found("jcb_cuda_probe", (counts,), queries, query_offsets, k, mask)
+
+    def _found(
+        self,
+        function: str,
+        settings: tuple[Any, ...],
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        mask: Uint8Array | None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
         failure, offsets = _Failure(), np.zeros(len(query_offsets), dtype=np.int64)
-        found = self._functions.jcb_cuda_search(
+        found = getattr(self._functions, function)(
             self._pointer,
             _address(queries),
             _address(query_offsets),
             ctypes.c_int64(len(query_offsets) - 1),
             ctypes.c_int64(k),
+            *settings,
             None if mask is None else _address(mask),
             _address(offsets),
             ctypes.byref(failure),
@@ -148,11 +210,18 @@ class DeviceStore:
             answers.append((documents[first:last][order], scores[first:last][order]))
         return answers
 
-    def time_searches(self, repeats: int) -> list[float]:
-        """Seconds that the GPU took for the last search again, its copies included; zeros where there was none."""
+    def time_searches(self, repeats: int, among_candidates: bool = False) -> list[float]:
+        """Seconds that the GPU took for the last search again, its copies included; zeros where there was none.
+
+        among_candidates: for the last `probe`.
+        """
         failure, seconds = _Failure(), np.zeros(repeats, dtype=np.float64)
         self._functions.jcb_cuda_time_searches(
-            self._pointer, ctypes.c_int32(repeats), _address(seconds), ctypes.byref(failure)
+            self._pointer,
+            ctypes.c_int32(among_candidates),
+            ctypes.c_int32(repeats),
+            _address(seconds),
+            ctypes.byref(failure),
         )
         _raise(failure)
         return [float(value) for value in seconds]

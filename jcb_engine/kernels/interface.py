@@ -120,6 +120,19 @@ class Ranges:
 Candidates: TypeAlias = Lists | Ranges
 
 
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """How wide to look for candidates by centroids.
+
+    probes: centroids of a query token whose postings are read. pool: documents that these find, the best by their
+    accumulated scores. documents: those of the pool that are scored, the best by centroid-only MaxSim.
+    """
+
+    probes: int
+    pool: int
+    documents: int
+
+
 class Store(Protocol):
     """Segments prepared once by a backend. Documents are numbered through all segments, in order."""
 
@@ -336,6 +349,30 @@ class ScanningBackend(Backend, Protocol):
 
 
 @runtime_checkable
+class ProbingBackend(Backend, Protocol):
+    """A backend that finds, narrows and scores candidates by itself, without waiting for the host in between."""
+
+    def best_among_probed(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        probing: Probing,
+        mask: Uint8Array | None = None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        """For each query the candidates that could be among its k best: numbers, ascending, and exact scores.
+
+        Candidates as `best_centroids`, `accumulate_postings` and `maxsim_centroids` of "fast" centroid scores find
+        them, but that all documents of the pool's last score may be in it. Of those, one may be missing that fast
+        scores misjudge by four times as much as they do the worst of the 16 best. mask: as in `accumulate_postings`.
+        None where the backend cannot: raw codecs, all centroids probed or very many, a k too large, thousands of
+        documents with one accumulated score. Find them in the other way then.
+        """
+        ...
+
+
+@runtime_checkable
 class AssigningBackend(Backend, Protocol):
     """A backend that compares vectors with all centroids faster than others do with some."""
 
@@ -344,6 +381,14 @@ class AssigningBackend(Backend, Protocol):
 
         Both are about unit length. Another centroid may win that is farther by about 1e-3. The lower id wins a tie,
         and equal vectors get equal ids.
+        """
+        ...
+
+    def encode(
+        self, vectors: Float32Array, codec: CodecArrays
+    ) -> tuple[Uint32Array, Uint8Array, Float16Array, Float16Array]:
+        """Ids [T] of vectors [T, D] of any length, as `nearest` finds them at unit length, and what `quantize` makes of
+        them: codes, sigmas, norms. Vectors are moved once. nbits 1, 2, 4 or 8.
         """
         ...
 

@@ -22,8 +22,8 @@ _logger = logging.getLogger(__name__)
 def select(name: str | None = None, threads: int | None = None, device: str | None = None) -> Backend:
     """The backend of that name, or the best one for a device.
 
-    name: "cpu" (native kernels), "triton" or "cuda" (a GPU; "cuda" needs kernels built by nvcc, "triton" reads at most
-    8 bits) or "reference" (torch). None takes "triton" where the device is a GPU, and else reads JCB_BACKEND, then
+    name: "cpu" (native kernels), "triton" or "cuda" (a GPU; "cuda" needs kernels built by nvcc, "triton" none) or
+    "reference" (torch). None takes "triton" where the device is a GPU, and else reads JCB_BACKEND, then
     takes "cpu", then "reference".
     threads: size of the native thread pool; None means one per usable processor.
     device: "cpu", "cuda", "cuda:N", or several GPUs, "cuda:0,cuda:1", which share the documents; None is the one that

@@ -1,4 +1,4 @@
-"""Quantising in plain torch, on any device: what `Backend.quantize` says, for the reference and for a GPU."""
+"""Quantising in plain torch, for the reference: what `Backend.quantize` says."""
 
 from __future__ import annotations
 
@@ -40,17 +40,6 @@ def quantize(
     decoded = (centroids + sigmas[:, None] * table.levels[codes]).norm(dim=1)
     norms = torch.where(decoded > 0, lengths / decoded, 0.0)
     return codes.to(torch.uint8), sigmas, norms
-
-
-def pack(codes: torch.Tensor, nbits: int) -> torch.Tensor:
-    """Codes [T, D] uint8 -> bytes [T, ceil(D * nbits / 8)], the first dimension in the low bits."""
-    places = 8 // nbits
-    missing = -codes.shape[1] % places
-    padded = torch.nn.functional.pad(codes, (0, missing)).view(len(codes), -1, places)
-    packed = torch.zeros_like(padded[:, :, 0])
-    for place in range(places):
-        packed |= padded[:, :, place] << (place * nbits)
-    return packed
 
 
 def _fitted_codes(residuals: torch.Tensor, own: torch.Tensor, table: Table) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,8 +1,11 @@
-"""Compressing on a GPU: nearest centroids by a Triton program, codes by torch. Imported by triton_gpu.py alone.
+"""Compressing on a GPU: nearest centroids and codes by Triton programs. Imported by triton_gpu.py alone.
 
-Prediction (no GPU was there): 16,384 centroids of 128 dimensions are 4.2 MFLOP a token, and their products never leave
-the multiprocessor: 95 Mtoken/s at half of an H100's 790 TFLOP/s in fp16. Codes of 2 bits pass over a token's 512 bytes
-some fifteen times, 200 Mtoken/s at 3 TB/s; those of 4 bits, tried for eight sizes with sums in float64, 40 KB, 75.
+Prediction (no GPU was there; python -m benchmarks.gpu.model counts the machine code), for 16,384 centroids of 128
+dimensions on an H100. Assignment: 4.2 MFLOP a token, whose products never leave the multiprocessor: at most 143
+Mtoken/s by the matrix units. Codes of 4 bits read a token's 512 bytes and as many of its centroid, from the L2 cache,
+and write 68: memory allows 5,100 Mtoken/s. Their eight trials are 2,000 instructions of a warp a token: at most 473
+Mtoken/s; of 2 bits, 400 and 2,300. Together at most 110 at 4 bits and 134 at 2; at half of that, 55 and 67. From host
+memory 512 bytes a token go up, which at 25 GB/s are 49 Mtoken/s.
 """
 
 from __future__ import annotations
@@ -10,15 +13,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from jcb_engine.kernels import triton_kernels
+from jcb_engine.kernels import triton_code_kernels, triton_kernels
 from jcb_engine.kernels.checks import check_array
-from jcb_engine.kernels.interface import CodecArrays
-from jcb_engine.kernels.torch_quantize import Table, pack, quantize
+from jcb_engine.kernels.interface import SIGMA_FACTORS, CodecArrays
 from jcb_engine.types import Float16Array, Float32Array, Uint8Array, Uint32Array
 
-ROWS_AT_ONCE = 65_536  # of 128 dimensions at 4 bits: intermediate results of 64 MB, a few at a time
+ROWS_AT_ONCE = 65_536  # of 128 dimensions: 32 MB
 STEP, BLOCK, CHUNK = 128, 64, 64  # vectors of a program, centroids of a step, dimensions of a product
 _WARPS = 8
+CODE_VALUES, CODE_WARPS = 1024, 4  # of vectors, in the registers of a program: 8 a thread
+_SMALLEST_WIDTH = 16
 
 
 class DeviceCentroids:
@@ -41,6 +45,38 @@ class DeviceCentroids:
         return found
 
 
+class DeviceCodec:
+    """A codec of 1, 2, 4 or 8 bits on a device, to make codes by."""
+
+    def __init__(self, codec: CodecArrays, device: torch.device) -> None:
+        self.centroids = torch.from_numpy(codec.centroids).to(device)
+        self._cutoffs, self._levels = (torch.from_numpy(table).to(device) for table in (codec.cutoffs, codec.levels))
+        # One of 1 where none is tried: a program takes no empty table.
+        self._factors = torch.tensor(SIGMA_FACTORS.get(codec.nbits, (1.0,)), dtype=torch.float32, device=device)
+        self._dim, self._nbits, self._code_bytes = codec.dim, codec.nbits, codec.code_bytes
+        self._per_norm = 1 / codec.norm_scale  # a power of two: nothing is rounded
+
+    def quantize(self, vectors: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Codes [T, code_bytes] uint8, sigmas and norms [T] fp16 of vectors [T, D] fp32, with ids [T] int32."""
+        tokens, where = len(vectors), vectors.device
+        codes = torch.empty((tokens, self._code_bytes), dtype=torch.uint8, device=where)
+        sigmas, norms = (torch.empty(tokens, dtype=torch.float16, device=where) for _ in range(2))
+        shape = code_shape(self._dim, self._nbits)
+        if tokens:
+            triton_code_kernels.quantize[(-(-tokens // shape["step"]),)](
+                vectors, ids, self.centroids, self._cutoffs, self._levels, self._factors, codes, sigmas, norms,
+                tokens, self._per_norm, **shape, trials=len(self._factors), num_warps=CODE_WARPS,
+            )  # fmt: skip
+        return codes, sigmas, norms
+
+
+def code_shape(dim: int, nbits: int) -> dict[str, int]:
+    """Constants of the program that makes codes."""
+    width = max(_SMALLEST_WIDTH, 1 << (dim - 1).bit_length())
+    step = max(1, CODE_VALUES // width)
+    return {"dim": dim, "width": width, "code_bytes": -(-dim * nbits // 8), "nbits": nbits, "step": step}
+
+
 def nearest(vectors: Float32Array, centroids: Float32Array, device: torch.device) -> Uint32Array:
     """Ids [T] of the centroids [K, D] at the least L2 distance of vectors [T, D], both about unit length.
 
@@ -50,9 +86,8 @@ def nearest(vectors: Float32Array, centroids: Float32Array, device: torch.device
     check_array("vectors", vectors, np.float32, (None, centroids.shape[1]))
     compared = DeviceCentroids(torch.from_numpy(centroids).to(device))
     ids = np.empty(len(vectors), dtype=np.uint32)
-    for start in range(0, len(vectors), ROWS_AT_ONCE):
-        rows = torch.from_numpy(vectors[start : start + ROWS_AT_ONCE]).to(device)
-        ids[start : start + len(rows)] = compared.nearest(rows).cpu().numpy()
+    for part in _parts(len(vectors)):
+        ids[part] = compared.nearest(torch.from_numpy(vectors[part]).to(device)).cpu().numpy()
     return ids
 
 
@@ -62,19 +97,45 @@ def quantized(
     """`Backend.quantize` on a device."""
     check_array("vectors", vectors, np.float32, (None, codec.dim))
     check_array("centroid_ids", centroid_ids, np.uint32, (len(vectors),))
-    table = Table(torch.from_numpy(codec.cutoffs).to(device), torch.from_numpy(codec.levels).to(device), codec.nbits)
-    centroids = torch.from_numpy(codec.centroids).to(device)
-    codes = np.empty((len(vectors), codec.code_bytes), dtype=np.uint8)
-    sigmas, norms = (np.empty(len(vectors), dtype=np.float16) for _ in range(2))
-    for start in range(0, len(vectors), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
+    there, out = DeviceCodec(codec, device), _Encoded(len(vectors), codec)
+    for part in _parts(len(vectors)):
         rows = torch.from_numpy(vectors[part]).to(device)
-        ids = torch.from_numpy(centroid_ids[part].astype(np.int64)).to(device)
-        own_codes, own_sigmas, own_norms = quantize(rows, centroids[ids], table)
-        codes[part] = pack(own_codes, codec.nbits).cpu().numpy()
-        sigmas[part] = own_sigmas.half().cpu().numpy()
-        norms[part] = (own_norms / codec.norm_scale).half().cpu().numpy()
-    return codes, sigmas, norms
+        ids = torch.from_numpy(centroid_ids[part].astype(np.int32)).to(device)
+        out.put(part, ids, *there.quantize(rows, ids))
+    return out.codes, out.sigmas, out.norms
+
+
+def encoded(
+    vectors: Float32Array, codec: CodecArrays, device: torch.device
+) -> tuple[Uint32Array, Uint8Array, Float16Array, Float16Array]:
+    """`AssigningBackend.encode` on a device: vectors go there once."""
+    check_array("vectors", vectors, np.float32, (None, codec.dim))
+    there, out = DeviceCodec(codec, device), _Encoded(len(vectors), codec)
+    compared = DeviceCentroids(there.centroids)
+    for part in _parts(len(vectors)):
+        rows = torch.from_numpy(vectors[part]).to(device)
+        ids = compared.nearest(torch.nn.functional.normalize(rows, eps=torch.finfo(torch.float32).tiny))
+        out.put(part, ids, *there.quantize(rows, ids))
+    return out.ids, out.codes, out.sigmas, out.norms
+
+
+class _Encoded:
+    """What is encoded of so many tokens, in host memory."""
+
+    def __init__(self, tokens: int, codec: CodecArrays) -> None:
+        self.ids = np.empty(tokens, dtype=np.uint32)
+        self.codes = np.empty((tokens, codec.code_bytes), dtype=np.uint8)
+        self.sigmas, self.norms = (np.empty(tokens, dtype=np.float16) for _ in range(2))
+
+    def put(
+        self, part: slice, ids: torch.Tensor, codes: torch.Tensor, sigmas: torch.Tensor, norms: torch.Tensor
+    ) -> None:
+        self.ids[part], self.codes[part] = ids.cpu().numpy(), codes.cpu().numpy()
+        self.sigmas[part], self.norms[part] = sigmas.cpu().numpy(), norms.cpu().numpy()
+
+
+def _parts(tokens: int) -> list[slice]:
+    return [slice(start, min(start + ROWS_AT_ONCE, tokens)) for start in range(0, tokens, ROWS_AT_ONCE)]
 
 
 def _padded(rows: torch.Tensor) -> torch.Tensor:

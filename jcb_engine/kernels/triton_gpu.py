@@ -8,8 +8,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
 from jcb_engine.kernels.checks import (
@@ -22,6 +24,7 @@ from jcb_engine.kernels.checks import (
 )
 from jcb_engine.kernels.host_operations import HostOperations
 from jcb_engine.kernels.interface import (
+    RAW_BITS,
     Backend,
     Candidates,
     CentroidTable,
@@ -33,6 +36,7 @@ from jcb_engine.kernels.interface import (
     Store,
 )
 from jcb_engine.kernels.lookup_assembly import lookup_assembly
+from jcb_engine.kernels.placement import warn_of_codes_on_host
 from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
 
 try:
@@ -40,7 +44,7 @@ try:
     from triton.runtime import JITFunction
 
     from jcb_engine.kernels import triton_kernels
-    from jcb_engine.kernels.triton_building import nearest, quantized
+    from jcb_engine.kernels.triton_building import encoded, nearest, quantized
     from jcb_engine.kernels.triton_scan import best_of_all
     from jcb_engine.kernels.triton_store import PIECE, TritonStore, TritonTable, Work, added, place, plan, prepare_store
 except ImportError as error:
@@ -48,6 +52,7 @@ except ImportError as error:
         f"the Triton kernels need torch and triton ({error}): pip install 'jcb-engine[gpu]'"
     ) from error
 
+Float64Array: TypeAlias = npt.NDArray[np.float64]
 # Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 50 Gtoken/s are
 # .9 ms, and finding candidates takes a millisecond and more, on the processor.
 SCANNED_TOKENS = 45_000_000
@@ -56,6 +61,8 @@ _SMALLEST_HALF = 2.0**-25  # and at least so much
 _MOST_BYTES_OF_PLANES = 32  # of a row of codes whose planes a program holds at once
 _STEP = 128  # stored tokens of a step, where the planes of a row are held at once
 SMALL_STEPS = {1: 64, 2: 64, 4: 64, 8: 32}  # by bits, where they are not
+RAW_STEPS = {False: 128, True: 16}  # stored vectors of a step of fast and of exact scores
+RAW_CHUNK = 32  # dimensions of a product
 CENTROID_STEP = 64  # where no codes are read: twice as many would spill on some GPUs
 _SMALLEST_WIDTH = 16  # of a product's inner dimension
 _WARPS = 4
@@ -105,10 +112,23 @@ class TritonBackend(HostOperations):
     ) -> tuple[Uint8Array, Float16Array, Float16Array]:
         if len(centroid_ids) and int(centroid_ids.max()) >= len(codec.centroids):
             raise CorruptIndexError(f"centroid {int(centroid_ids.max())} of {len(codec.centroids)} was given")
-        return quantized(vectors, centroid_ids, codec, self._device)
+        with self._in_use():
+            return quantized(vectors, centroid_ids, codec, self._device)
 
-    def prepare(self, codec: CodecArrays, segments: Sequence[SegmentArrays]) -> TritonStore:
-        return prepare_store(codec, segments, self._host.prepare(codec, segments), self._device)
+    def encode(
+        self, vectors: Float32Array, codec: CodecArrays
+    ) -> tuple[Uint32Array, Uint8Array, Float16Array, Float16Array]:
+        with self._in_use():
+            return encoded(vectors, codec, self._device)
+
+    def prepare(
+        self, codec: CodecArrays, segments: Sequence[SegmentArrays], most_on_device: int | None = None
+    ) -> TritonStore:
+        """most_on_device: bytes of codes that may lie on the GPU; None for what is free there, 0 for host memory."""
+        store = prepare_store(codec, segments, self._host.prepare(codec, segments), self._device, most_on_device)
+        if store.lies_on_host:
+            warn_of_codes_on_host(self.name, store.codes.nbytes, store.documents)
+        return store
 
     def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> TritonTable:
         own = _own_store(store)
@@ -146,6 +166,8 @@ class TritonBackend(HostOperations):
         self, store: Store, table: CentroidTable, query_offsets: Int64Array, candidates: Candidates
     ) -> Float32Array:
         own = _own_store(store)
+        if own.codec.nbits == RAW_BITS:
+            raise InputError("MaxSim of centroids needs centroid ids, which a raw codec does not store")
         scores = _own_table(own, table).scores
         check_offsets("query_offsets", query_offsets, scores.shape[1])
         check_candidates(candidates, len(query_offsets) - 1, own.documents)
@@ -181,7 +203,7 @@ class TritonBackend(HostOperations):
         return _shaped(self._scores(own, there, work, precision), candidates, len(query_offsets) - 1)
 
     def scan_costs_less(self, store: Store) -> bool:
-        return store.tokens <= SCANNED_TOKENS
+        return store.tokens <= SCANNED_TOKENS and not _own_store(store).lies_on_host  # the bus is slower by far
 
     def best_of_all(
         self,
@@ -215,27 +237,35 @@ class TritonBackend(HostOperations):
         return added(partial, work) * store.codec.norm_scale
 
     def score_error_bound(self, store: Store, queries: Float32Array, query_offsets: Int64Array) -> Float32Array:
-        """Queries, levels and centroid scores are rounded to fp16; sums are fp32."""
+        """Queries, levels and centroid scores are rounded to fp16, raw: the unit queries alone; sums are fp32."""
         own = _own_store(store)
         check_array("queries", queries, np.float32, (None, own.codec.dim))
         check_offsets("query_offsets", query_offsets, len(queries))
         rows = queries.astype(np.float64)
         lengths = np.linalg.norm(rows, axis=1)
+        errors = _raw_errors(own, lengths) if own.codec.nbits == RAW_BITS else self._code_errors(own, rows, lengths)
+        bounds = [errors[first:last].sum() for first, last in itertools.pairwise(query_offsets)]
+        return np.nextafter(np.array(bounds, dtype=np.float32), np.float32(np.inf))
+
+    @staticmethod
+    def _code_errors(own: TritonStore, rows: Float64Array, lengths: Float64Array) -> Float64Array:
+        """[Q] of query tokens [Q, D] of such lengths."""
         largest = float(np.abs(own.codec.levels).max(initial=0.0))
         products = own.max_sigma * largest * np.abs(rows).sum(axis=1)  # with codes, at most
         centroids = own.longest * lengths
         rounded = centroids * _HALF_ROUNDING + products * 2 * _HALF_ROUNDING
         small = _SMALLEST_HALF * lengths * (1 + own.max_sigma * (largest + 1) * (own.codec.dim + 1))
         sums = 2 * (own.codec.dim + 64) * 2.0**-24 * (centroids + products)  # in fp32, of fast and of exact scores
-        errors = own.max_norm * own.codec.norm_scale * (1.01 * rounded + small + sums)
-        bounds = [errors[first:last].sum() for first, last in itertools.pairwise(query_offsets)]
-        return np.nextafter(np.array(bounds, dtype=np.float32), np.float32(np.inf))
+        return np.asarray(own.max_norm * own.codec.norm_scale * (1.01 * rounded + small + sums))
 
     def _score_fast(self, store: TritonStore, table: TritonTable, work: Work, partial: torch.Tensor) -> None:
         # In double, where no square of an fp32 value is lost.
         exact_lengths = table.queries.double().norm(dim=1)
         lengths = exact_lengths.float()
         units = torch.where(exact_lengths > 0, 1 / exact_lengths, 0.0)
+        if store.codec.nbits == RAW_BITS:
+            self._score_raw(store, (table.queries * units[:, None]).half(), lengths, work, partial)
+            return
         width, nbits = self._width(store), store.codec.nbits
         arguments = (
             *self._stored(store, work),
@@ -258,6 +288,9 @@ class TritonBackend(HostOperations):
             )
 
     def _score_exact(self, store: TritonStore, table: TritonTable, work: Work, partial: torch.Tensor) -> None:
+        if store.codec.nbits == RAW_BITS:
+            self._score_raw(store, table.queries, torch.ones_like(table.queries[:, 0]), work, partial)
+            return
         width = self._width(store)
         triton_kernels.maxsim_exact[self._grid(work)](
             *self._stored(store, work),
@@ -270,6 +303,18 @@ class TritonBackend(HostOperations):
             nbits=store.codec.nbits, num_warps=_WARPS,
         )  # fmt: skip
 
+    def _score_raw(
+        self, store: TritonStore, queries: torch.Tensor, lengths: torch.Tensor, work: Work, partial: torch.Tensor
+    ) -> None:
+        """By queries [Q, D] in fp16 or, exactly, fp32."""
+        width, is_exact = self._width(store), queries.dtype == torch.float32
+        triton_kernels.maxsim_raw[self._grid(work)](
+            store.codes, work.first_tokens, work.token_counts, work.pieces,
+            self._planes(store, queries, work), _of_pieces(lengths, work), partial,
+            dim=store.codec.dim, width=width, chunk=min(width, RAW_CHUNK), step=RAW_STEPS[is_exact],
+            is_exact=is_exact, num_warps=_WARPS,
+        )  # fmt: skip
+
     @staticmethod
     def _stored(store: TritonStore, work: Work) -> tuple[torch.Tensor, ...]:
         stored = (store.codes, store.ids, store.norms, store.sigmas)
@@ -277,12 +322,13 @@ class TritonBackend(HostOperations):
 
     @staticmethod
     def _width(store: TritonStore) -> int:
-        """Bytes of a row of codes, up to a power of two that a product takes."""
-        return max(_SMALLEST_WIDTH, 1 << (store.codec.code_bytes - 1).bit_length())
+        """Bytes of a row of codes (raw: dimensions), up to a power of two that a product takes."""
+        columns = store.codec.dim if store.codec.nbits == RAW_BITS else store.codec.code_bytes
+        return max(_SMALLEST_WIDTH, 1 << (columns - 1).bit_length())
 
     def _planes(self, store: TritonStore, queries: torch.Tensor, work: Work) -> torch.Tensor:
         """Queries [P, planes, width, 32]: the row of byte b in plane p is dimension b * planes + p."""
-        planes, width = 8 // store.codec.nbits, self._width(store)
+        planes, width = max(1, 8 // store.codec.nbits), self._width(store)
         padded = torch.zeros((*work.tokens.shape, width * planes), dtype=queries.dtype, device=self._device)
         padded[:, :, : store.codec.dim] = _of_pieces(queries, work)
         return padded.view(*work.tokens.shape, width, planes).permute(0, 3, 2, 1).contiguous()
@@ -293,6 +339,13 @@ class TritonBackend(HostOperations):
     @staticmethod
     def _grid(work: Work) -> tuple[int, int]:
         return work.items, len(work.pieces)
+
+
+def _raw_errors(store: TritonStore, lengths: Float64Array) -> Float64Array:
+    """[Q] of query tokens of such lengths: a unit query is rounded to fp16, the stored vectors are exact."""
+    rounding = _HALF_ROUNDING + _SMALLEST_HALF * store.codec.dim**0.5
+    sums = 6 * (store.codec.dim + 64) * 2.0**-24  # in fp32, of fast and of exact scores, and over query tokens
+    return np.asarray(lengths * store.max_norm * store.codec.norm_scale * (rounding + sums) * 1.01)
 
 
 def _of_pieces(values: torch.Tensor, work: Work) -> torch.Tensor:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels.checks import CODE_WIDTHS, check_codec, check_segment
+from jcb_engine.kernels.checks import check_codec, check_segment
 from jcb_engine.kernels.host_operations import HostedStore
-from jcb_engine.kernels.interface import Candidates, CodecArrays, Lists, SegmentArrays, Store
+from jcb_engine.kernels.interface import RAW_BITS, Candidates, CodecArrays, Lists, SegmentArrays, Store
+from jcb_engine.kernels.triton_memory import filled, in_chunks, new_codes
 from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
 PIECE = 32  # query tokens of a program
 _PIECE_FIELDS = 4
+_ROWS_AT_ONCE = 65_536
 _MOST_PIECES = 65_535  # of a launch, along its second axis
 
 
@@ -24,9 +26,10 @@ _MOST_PIECES = 65_535  # of a launch, along its second axis
 class TritonStore(HostedStore):
     """Segments on a GPU, one after the other. T tokens, N documents, K centroids.
 
-    host: the same store as the CPU kernels have it, for postings. codes [T, code_bytes] uint8; ids [T] int32; norms,
+    host: the same store as the CPU kernels have it, for postings. codes [T, code_bytes] uint8, in pinned host memory
+    where lies_on_host; ids [T] int32; norms,
     sigmas [T] fp16; centroids [K, D] fp32; levels [2**nbits] fp32. doc_offsets [N + 1] stays in host memory. longest:
-    of the centroids.
+    of the centroids. Raw: codes [T, D] fp16, no ids, scalars and levels, and max_norm is that of the vectors.
     """
 
     codec: CodecArrays
@@ -41,6 +44,7 @@ class TritonStore(HostedStore):
     max_sigma: float
     max_norm: float
     longest: float
+    lies_on_host: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,35 +88,53 @@ def place(array: AnyArray, device: torch.device) -> torch.Tensor:
 
 
 def prepare_store(
-    codec: CodecArrays, segments: Sequence[SegmentArrays], host: Store, device: torch.device
+    codec: CodecArrays,
+    segments: Sequence[SegmentArrays],
+    host: Store,
+    device: torch.device,
+    most_on_device: int | None = None,
 ) -> TritonStore:
-    """Copy segments to the GPU. InputError on wrong shapes, CorruptIndexError on ids or offsets out of range."""
+    """Copy segments to the GPU. InputError on wrong shapes, CorruptIndexError on ids or offsets out of range.
+
+    most_on_device: bytes of codes that may lie there; None for what is free.
+    """
     check_codec(codec)
-    if codec.nbits not in CODE_WIDTHS:
-        raise InputError(f"the Triton kernels read codes of 1, 2, 4 or 8 bits; this codec has {codec.nbits}")
+    is_raw = codec.nbits == RAW_BITS
     for segment in segments:
         check_segment(codec, segment)
         _check_contents(codec, segment)
     lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(segment.doc_offsets) for segment in segments)])
+    tokens = sum(len(segment.codes) for segment in segments)
 
-    def joined(parts: list[AnyArray], dtype: type, *shape: int) -> torch.Tensor:
-        return place(
-            np.concatenate([np.zeros((0, *shape), dtype), *(p.astype(dtype, copy=False) for p in parts)]), device
-        )
+    def joined(dtype: torch.dtype, chunks: Iterable[AnyArray]) -> torch.Tensor:
+        return filled(torch.empty(0 if is_raw else tokens, dtype=dtype, device=device), chunks)
 
+    def cut_down(scalars: str, largest: str) -> Iterator[AnyArray]:
+        for segment in segments:
+            most = np.float16(getattr(segment, largest))
+            yield from (np.minimum(rows, most) for rows in in_chunks(getattr(segment, scalars)))
+
+    every_id = (rows.astype(np.int32) for segment in segments for rows in in_chunks(segment.centroid_ids))
+    ids = joined(torch.int32, every_id)
+    norms = joined(torch.float16, cut_down("norms", "max_norm"))
+    sigmas = joined(torch.float16, cut_down("sigmas", "max_sigma"))
+    centroids, levels = place(codec.centroids, device), place(codec.levels, device)
+    codes, lies_on_host = new_codes(tokens, codec.code_bytes, len(lengths), device, most_on_device)
+    filled(codes, (rows.view(np.uint8) for segment in segments for rows in in_chunks(segment.codes)))
     return TritonStore(
         codec,
         host,
-        joined([segment.codes for segment in segments], np.uint8, codec.code_bytes),
-        joined([segment.centroid_ids for segment in segments], np.int32),
-        joined([np.minimum(segment.norms, np.float16(segment.max_norm)) for segment in segments], np.float16),
-        joined([np.minimum(segment.sigmas, np.float16(segment.max_sigma)) for segment in segments], np.float16),
-        place(codec.centroids, device),
-        place(codec.levels, device),
+        codes.view(torch.float16) if is_raw else codes,
+        ids,
+        norms,
+        sigmas,
+        centroids,
+        levels,
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         max((segment.max_sigma for segment in segments), default=0.0),
-        max((segment.max_norm for segment in segments), default=0.0),
+        max((_longest(s.codes) if is_raw else s.max_norm for s in segments), default=0.0),
         float(np.linalg.norm(codec.centroids, axis=1).max(initial=0.0)),
+        lies_on_host,
     )
 
 
@@ -173,6 +195,13 @@ def _items(candidates: Candidates, queries: int) -> tuple[Int64Array, list[tuple
     parts = [np.arange(start, end) for start, end in zip(candidates.starts, candidates.ends, strict=True)]
     documents = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
     return documents, [(0, len(documents))] * queries
+
+
+def _longest(vectors: AnyArray) -> float:
+    """The largest norm of vectors [T, D] fp16, in double; parts of them at a time."""
+    starts = range(0, len(vectors), _ROWS_AT_ONCE)
+    norms = (np.linalg.norm(vectors[s : s + _ROWS_AT_ONCE].astype(np.float64), axis=1).max() for s in starts)
+    return float(max(norms, default=0.0))
 
 
 def _check_contents(codec: CodecArrays, segment: SegmentArrays) -> None:

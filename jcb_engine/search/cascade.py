@@ -11,8 +11,18 @@ from dataclasses import replace
 import numpy as np
 
 from jcb_engine.codec import ResidualCodec
-from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Ranges, ScanningBackend, Store
-from jcb_engine.search.candidates import CandidateSettings, CandidateStage
+from jcb_engine.kernels import (
+    Backend,
+    Candidates,
+    CentroidTable,
+    Lists,
+    Probing,
+    ProbingBackend,
+    Ranges,
+    ScanningBackend,
+    Store,
+)
+from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing
 from jcb_engine.search.lists import lists_of
 from jcb_engine.search.narrowing import Narrowing
 from jcb_engine.search.query import QueryVectors, blocks_of_tokens
@@ -21,7 +31,8 @@ from jcb_engine.search.stopping import Stop
 from jcb_engine.search.subset import Subset
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
-_SCORES_AT_ONCE = 2**24  # scores of an exact search that are held together: 64 MB
+# Scores of an exact search, or a GPU's sums of a document and query, that are held together: 64 MB.
+_SCORES_AT_ONCE = 2**24
 # A sparse subset of up to so many times the pool is narrowed as a whole. What the nearest centroids hold of it is too
 # little to choose from, and centroid-only MaxSim of 1,000 documents takes .4 ms (160 tokens each, 2 cores, AVX-512).
 _POOLS_NARROWED = 16
@@ -52,9 +63,10 @@ class Cascade:
         """
         exact = exact or self._all_are_scored(settings, among)
         scanning = self._scanning(exact, may_scan, groups, among)
+        probing = None if exact else self._probing(groups, among)
         most_queries = len(encoded)
-        if exact or scanning is not None:
-            scored = len(among) if scanning is None else self._store.documents
+        if exact or scanning is not None or probing is not None:
+            scored = len(among) if scanning is None and probing is None else self._store.documents
             most_queries = max(1, _SCORES_AT_ONCE // max(1, scored))
         rotated = self._codec.rotate(encoded.vectors, self._backend)
         for first, last in blocks_of_tokens(encoded.offsets, most_queries):
@@ -88,14 +100,16 @@ class Cascade:
         exact: bool,
         among: Subset,
     ) -> list[tuple[Ranking, bool]]:
-        count = len(offsets) - 1
-        table = self._backend.centroid_scores(self._store, queries, "exact" if exact else "fast")
         if exact:
-            everything = self._everything(count, among)
+            everything = self._everything(len(offsets) - 1, among)
+            table = self._backend.centroid_scores(self._store, queries)
             rankings = self._ranked(queries, offsets, table, everything, k, groups, proven=True)
             return [(ranking, True) for ranking in rankings]
-        lists, stop = self._found(queries, offsets, table, settings, among)
-        found = self._ranked(queries, offsets, table, lists, k, groups, stop if groups is None else None)
+        found = self._probed(queries, offsets, k, settings, groups, among)
+        if found is None:
+            table = self._backend.centroid_scores(self._store, queries, "fast")
+            lists, stop = self._found(queries, offsets, table, settings, among)
+            found = self._ranked(queries, offsets, table, lists, k, groups, stop if groups is None else None)
         answers = []
         for number, ranking in enumerate(found):
             if self._too_few(ranking, k, groups):
@@ -104,6 +118,33 @@ class Cascade:
             else:
                 answers.append((ranking, False))
         return answers
+
+    def _probed(
+        self,
+        queries: Float32Array,
+        offsets: Int64Array,
+        k: int,
+        settings: CandidateSettings,
+        groups: Uint32Array | None,
+        among: Subset,
+    ) -> list[Ranking] | None:
+        """What a backend finds that does all of it, scoring included; None where it does not, or not this.
+
+        Such a backend scores without the adaptive stop: it would wait for the host longer than it scores.
+        """
+        backend = self._probing(groups, among)
+        if backend is None:
+            return None
+        probing = Probing(settings.probes, settings.pool, settings.documents)
+        found = backend.best_among_probed(self._store, queries, offsets, k, probing, among.mask)
+        return None if found is None else [Ranking(documents, scores) for documents, scores in found]
+
+    def _probing(self, groups: Uint32Array | None, among: Subset) -> ProbingBackend | None:
+        """The backend, where it does all of this by itself. In a sparse subset the first stage is another."""
+        backend, stage = self._backend, self.stage
+        if not isinstance(backend, ProbingBackend) or groups is not None or among.is_sparse:
+            return None
+        return backend if isinstance(stage, CentroidProbing) and stage.compares_all else None
 
     def _found(
         self,

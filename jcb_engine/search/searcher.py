@@ -93,7 +93,8 @@ class Searcher:
             object): what `Encoder` takes, or an Encoder. It must be the one the index was made with.
         backend: "cpu", "cuda", "triton" or "reference" (see kernels.select); None takes the best for the device.
             threads: of the native kernels; None for all. device: "cpu", "cuda" or "cuda:N"; None is the processor
-            unless the backend runs on a GPU, which holds a copy of the index's codes.
+            unless the backend runs on a GPU, which holds a copy of the index's codes (in pinned host memory where its
+            own has no room: a warning says what that costs).
         first_stage: how documents worth scoring are found: "centroids", "muvera", or None: as the index says.
         Raises IndexNotFoundError, NotAnIndexError, CorruptIndexError, EncoderMismatchError, BackendUnavailableError.
         """

@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.gpu.compiler import parse_disassembly
-from benchmarks.gpu.counting import busy_clocks, main_loop
-from benchmarks.gpu.model import MACHINES, MANY_QUERIES, ONE_QUERY, Kernel, predict, whole_searches
+from benchmarks.gpu.counting import busy_clocks, main_loop, with_longest_loop
+from benchmarks.gpu.model import (
+    MACHINES,
+    MANY_QUERIES,
+    ONE_QUERY,
+    Kernel,
+    candidates_in_host_memory,
+    predict,
+    whole_searches,
+)
 
 DISASSEMBLY = """
 	.section	.text._Zkernel,"ax",@progbits
@@ -66,6 +74,14 @@ def test_code_without_products_has_no_main_loop() -> None:
         main_loop(["IADD3 R1, R1, 0x1, RZ", "EXIT"])
 
 
+def test_a_program_without_products_is_counted_from_end_to_end_with_its_trials() -> None:
+    lines = ["S2R R0, SR_TID.X", ".L_x_3:", "DFMA R2, R4, R6, R8", "@P0 BRA `(.L_x_3)", "EXIT"]
+    counted = with_longest_loop(lines, 8)
+    assert len(counted) == 2 + 8 * 2
+    assert busy_clocks(counted)["double"] == 2 * 8
+    assert with_longest_loop(["EXIT"], 1) == ["EXIT"]
+
+
 def test_the_bound_is_the_lowest_limit() -> None:
     h100 = MACHINES[0]
     small = predict(Kernel("small", "", tile_bytes=40, gathered_bytes=32), h100, ["IADD3 R1, R1, 0x1, RZ"] * 10, [])
@@ -83,3 +99,7 @@ def test_a_whole_search_takes_its_scan_its_launches_and_its_exact_scores() -> No
     rescored = 400 * 130 * 32 * 128 * 2 / 20e12
     assert found["seconds_1_query"] == pytest.approx(10e6 / 50e9 + 14 * 2.5e-6 + rescored)
     assert 64 / found["queries_per_second_64"] == pytest.approx(64 * 10e6 / 50e9 + 14 * 2.5e-6 + 64 * rescored)
+
+
+def test_candidates_in_host_memory_take_what_their_bytes_take_over_the_bus() -> None:
+    assert candidates_in_host_memory() == pytest.approx(4096 * 130 * 1.06 * 40 / 50e9)

@@ -44,6 +44,7 @@ INSTRUCTIONS = {
     "number_of_bits": r"popc\.b32",
     "add_atomically": r"atom\.global\.add\.u32",
     "maximum_atomically": r"atom\.global\.max\.u64",
+    "or_atomically": r"atom\.global\.or\.b32",
 }
 
 

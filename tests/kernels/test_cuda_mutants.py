@@ -38,6 +38,13 @@ MUTANTS = {
         "permute_bytes(table.words[0], 0, selectors >> 16)",
         "permute_bytes(table.words[0], 0, selectors >> 12)",
     ),
+    "half of the query is forgotten": (KERNELS + "prepare_queries.h", "= sum >> 1;", "= 0;"),
+    "two tokens begin alike": (KERNELS + "maxsim_fast.h", "first_sums.of(2 * n + i % 2)", "first_sums.of(2 * n)"),
+    "the sign is that of the other row": (
+        KERNELS + "look_up.h",
+        "permute_bytes(0x8000, 0, signs >> (16 * row));\n  }\n}\n\n}",
+        "permute_bytes(0x8000, 0, signs >> (16 - 16 * row));\n  }\n}\n\n}",
+    ),
     "the fourth bit of a code is lost": (KERNELS + "look_up.h", "(high & is_high)", "(low & is_high)"),
     "rows are not compared across lanes": (
         KERNELS + "maxsim_fast.h",
@@ -108,8 +115,8 @@ MUTANTS = {
     "ranks are of another tile": (KERNELS + "maxsim_exact.h", "given.ranks + number *", "given.ranks + i *"),
     "all levels of an integer have one rank": (
         "csrc/cuda/tiles.cu",
-        "level_bytes.ranks[code], ranks.data()",
-        "0, ranks.data()",
+        "level_bytes.ranks[code], ranks)",
+        "0, ranks)",
     ),
     "a raw document keeps the maxima of the one before": (KERNELS + "maxsim_raw.h", "    maxima.clear();\n", ""),
     "a raw document without tokens has a score": (
@@ -129,8 +136,8 @@ MUTANTS = {
     ),
     "padding takes the next document's tokens": (
         "csrc/cuda/tiles.cu",
-        "begin + std::min(row, tokens - 1)",
-        "begin + std::min(row, segment.tokens - 1 - begin)",
+        "std::min(begin + row, end - 1)",
+        "std::min(begin + row, segment.tokens - 1)",
     ),
 }
 # The same of a scan, for test_cuda_scan.cpp.
@@ -156,12 +163,12 @@ SCAN_MUTANTS = {
     "negative scores are in the wrong order": (KERNELS + "select.h", "bits >> 31 ? ~bits", "bits >> 31 ? bits"),
     "fast scores are taken for exact ones": (
         "csrc/cuda/scan.cu",
-        "{exact.digits, input<float>(bounds_at)",
-        "{exact.digits, nullptr",
+        "{exact.digits, bounds,",
+        "{exact.digits, nullptr,",
     ),
     "digits of the search before are left": (
         "csrc/cuda/scan.cu",
-        "    set_to_zero(work_there.data(), counted_bytes, stream);\n",
+        "    set_to_zero(memory.own<char>(0), counted_bytes, stream);\n",
         "",
     ),
     "only the last piece of a query counts": (
@@ -175,11 +182,84 @@ SCAN_MUTANTS = {
         "tiles_of(work, document));",
     ),
 }
+# The same of a search among candidates, for test_cuda_probe.cpp.
+PROBE_MUTANTS = {
+    "a document gains by every probe": (
+        KERNELS + "postings.h",
+        "(or_atomically(&met[document / 32], bit) & bit) == 0",
+        "true",
+    ),
+    "a worse probe overtakes a better one": (
+        KERNELS + "postings.h",
+        "      block_barrier();  // who meets a document later meets it by a worse probe\n",
+        "",
+    ),
+    "the worst probe comes first": (KERNELS + "postings.h", "scores[j] > scores[i] ||", "scores[j] < scores[i] ||"),
+    "segments gain for each other": (
+        KERNELS + "postings.h",
+        "given.documents + range.start;",
+        "given.documents + range.first;",
+    ),
+    "steps are of one piece": (
+        KERNELS + "postings.h",
+        "piece < given.first_pieces[query + 1]",
+        "piece < given.first_pieces[query] + 1",
+    ),
+    "rows of a tile are not compared": (KERNELS + "narrow.h", "for (int bits = 2; bits", "for (int bits = 4; bits"),
+    "tokens have each other's steps": (KERNELS + "narrow.h", "kColumns + half * 16", "kColumns"),
+    "warps lay out over each other": (KERNELS + "narrow.h", "start += w < warp ? of_warps[w] : 0;", ""),
+    "of ties the higher numbers stay": (KERNELS + "select.h", "<< 32 | ~number", "<< 32 | number"),
+    "what is above a digit is wanted still": (KERNELS + "select.h", "wanted -= is_there ? found[1] : 0;", ""),
+    "documents without a gain are candidates": ("csrc/cuda/probe.cu", "    gained.more_than = 0.0f;\n", ""),
+    "sums of the search before are left": (
+        "csrc/cuda/probe.cu",
+        "    set_to_zero(memory.own<char>(0), counted_bytes, stream);\n",
+        "",
+    ),
+    "the frontier is probed": ("csrc/cuda/probe.cu", "    reaching.beyond = true;\n", ""),
+    "fast scores are believed": (
+        "csrc/cuda/selecting.cu",
+        "judged, errors, reaching",
+        "judged, -50.0f * errors, reaching",
+    ),
+    "ranges overlap": (
+        "csrc/cuda/postings.cu",
+        "range * range_documents <= document",
+        "range * range_documents < document",
+    ),
+}
+# The same of how tiles get to a GPU, for test_cuda_tiles.cpp.
+TILE_MEMORY = "csrc/cuda/tile_memory.cu"
+TILE_MUTANTS = {
+    "a chunk lies where the first does": (
+        TILE_MEMORY,
+        "memory.tiles.data() + first * tile_bytes",
+        "memory.tiles.data()",
+    ),
+    "ranks of a chunk are the next one's": (TILE_MEMORY, "begin * made.rank_bytes()", "end * made.rank_bytes()"),
+    "a thread's error is lost": (TILE_MEMORY, "      errors[part] = std::current_exception();\n", ""),
+    "nothing is left free": (
+        TILE_MEMORY,
+        "less(free_memory(), kKeptFree + documents * kScoresADocument + postings * kBytesAPosting)",
+        "free_memory()",
+    ),
+    "tiles keep what memory held before": (
+        "csrc/cuda/tiles.cu",
+        "  std::memset(tiles, 0, (last - first) * shape.bytes());\n",
+        "",
+    ),
+    "a tile is of the segment after": ("csrc/cuda/tiles.cu", "starts.end(), document)", "starts.end(), document + 1)"),
+}
+TESTED = {"maxsim": MUTANTS, "scan": SCAN_MUTANTS, "probe": PROBE_MUTANTS, "tiles": TILE_MUTANTS}
 SOURCES = (
     "csrc/cuda/maxsim.cu",
     "csrc/cuda/scan.cu",
+    "csrc/cuda/selecting.cu",
+    "csrc/cuda/postings.cu",
+    "csrc/cuda/probe.cu",
     "csrc/cuda/plan.cu",
     "csrc/cuda/tiles.cu",
+    "csrc/cuda/tile_memory.cu",
     "csrc/cuda/level_bytes.cpp",
     "csrc/cuda/emulation/threads.cpp",
     "csrc/tests/corpus.cpp",
@@ -187,14 +267,14 @@ SOURCES = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*MUTANTS, *SCAN_MUTANTS])
+@pytest.mark.parametrize("name", [name for mutants in TESTED.values() for name in mutants])
 def test_a_broken_kernel_is_noticed(name: str, tmp_path: Path) -> None:
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("there is no C++ compiler here")
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
-    file, stands, instead = (MUTANTS | SCAN_MUTANTS)[name]
-    sources = (*SOURCES, f"csrc/tests/test_cuda_{'maxsim' if name in MUTANTS else 'scan'}.cpp")
+    test, (file, stands, instead) = next((test, known[name]) for test, known in TESTED.items() if name in known)
+    sources = (*SOURCES, f"csrc/tests/test_cuda_{test}.cpp")
     source = (tmp_path / file).read_text()
     assert source.count(stands) == 1, "the mutant no longer fits the source"
     (tmp_path / file).write_text(source.replace(stands, instead))

@@ -12,6 +12,7 @@ from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from jcb_engine.errors import BackendUnavailableError
 from jcb_engine.kernels.interface import RAW_BITS, Backend, Lists, Ranges
 from jcb_engine.kernels.reference import ReferenceBackend
+from tests.kernels.code_cases import check_codes, coded_tokens
 
 pytestmark = pytest.mark.gpu
 
@@ -40,8 +41,6 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.mark.parametrize("dim", [16, 64, 96, 128, 256])
 @pytest.mark.parametrize(("count", "tokens"), [(1, 32), (1, 5), (1, 300), (9, 32)])
 def test_scores_are_those_of_double_precision(backend: Backend, dim: int, nbits: int, count: int, tokens: int) -> None:
-    if nbits == RAW_BITS and backend.name.startswith("triton"):
-        pytest.skip("the Triton kernels do not read raw vectors")
     codec, segment = random_segment(20_000, nbits, dim, centroids=300, mean_length=70)
     store = backend.prepare(codec, [segment])
     queries, offsets = random_queries(count, tokens, dim)
@@ -56,6 +55,12 @@ def test_scores_are_those_of_double_precision(backend: Backend, dim: int, nbits:
             assert exact[query, document] == pytest.approx(expected, abs=1e-5 * tokens)
 
 
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize("dim", [16, 96, 128, 768])
+def test_codes_are_the_references_but_for_ties(backend: Backend, dim: int, nbits: int) -> None:
+    check_codes(backend, *coded_tokens(3_000, dim, nbits))
+
+
 def test_repeats_are_equal_bit_by_bit_and_lists_are_ranges(backend: Backend) -> None:
     codec, segment = random_segment(200_000, centroids=1000)
     store = backend.prepare(codec, [segment])
@@ -67,3 +72,19 @@ def test_repeats_are_equal_bit_by_bit_and_lists_are_ranges(backend: Backend) -> 
         for _ in range(3):
             np.testing.assert_array_equal(first, backend.maxsim_quantized(store, queries, offsets, every, precision))
         np.testing.assert_array_equal(first[0], backend.maxsim_quantized(store, queries, offsets, listed, precision))
+
+
+def test_codes_in_host_memory_have_the_same_scores_bit_by_bit(backend: Backend) -> None:
+    codec, segment = random_segment(200_000, centroids=1000)
+    there = backend.prepare(codec, [segment])
+    here = backend.prepare(codec, [segment], most_on_device=0)  # type: ignore[call-arg]
+    assert here.lies_on_host  # type: ignore[attr-defined]
+    every = Ranges(np.array([0]), np.array([there.documents]))
+    listed = Lists(np.arange(0, there.documents, 3, dtype=np.uint32), np.array([0, -(-there.documents // 3)]))
+    queries, offsets = random_queries(1)
+    for candidates in (every, listed):
+        for precision in ("fast", "exact"):
+            np.testing.assert_array_equal(
+                backend.maxsim_quantized(there, queries, offsets, candidates, precision),
+                backend.maxsim_quantized(here, queries, offsets, candidates, precision),
+            )

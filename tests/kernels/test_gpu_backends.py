@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,18 @@ import pytest
 import torch
 
 from jcb_engine.errors import BackendUnavailableError, CorruptIndexError, InputError
-from jcb_engine.kernels import RAW_BITS, Backend, CodecArrays, Lists, Ranges, ScanningBackend, SegmentArrays
+from jcb_engine.kernels import (
+    RAW_BITS,
+    Backend,
+    CodecArrays,
+    Lists,
+    Probing,
+    ProbingBackend,
+    Ranges,
+    ScanningBackend,
+    SegmentArrays,
+)
+from jcb_engine.kernels.cpu import CpuBackend
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.kernels.cpu_backends import queries_of, whole
 from tests.kernels.gpu_backends import GPU_BACKENDS, cuda_emulated, gpu_backend, triton_interpreted
@@ -65,18 +77,12 @@ def test_the_bound_of_fast_scores_is_a_small_part_of_a_score(backend: Backend) -
 @pytest.mark.parametrize("dim", [16, 100, 160])
 def test_other_widths_of_codes_are_scored(backend: Backend, nbits: int, dim: int) -> None:
     codec, segments, _, _ = random_store(dim=dim, nbits=nbits, segment_documents=(5,), seed=nbits)
-    if nbits == RAW_BITS and backend.name.startswith("triton"):
-        with pytest.raises(InputError, match="the Triton kernels read codes of 1, 2, 4 or 8 bits; this codec has 16"):
-            backend.prepare(codec, segments)
-        return
     check(backend, codec, segments, *queries_of((4, 33), dim))
     check(backend, codec, segments, *queries_of((4, 3, 0, 5), dim))
 
 
-@pytest.mark.emulated
 @pytest.mark.parametrize("nbits", [8, RAW_BITS])
-def test_wide_codes_are_scored_as_others_are(nbits: int) -> None:
-    backend = cuda_emulated()
+def test_wide_codes_are_scored_as_others_are(backend: Backend, nbits: int) -> None:
     codec, segments, _, _ = random_store(dim=32, nbits=nbits, segment_documents=(5, 0, 3), longest=60, norm_scale=64.0)
     queries, offsets = queries_of((1, 0, 31, 32, 70), 32)
     check(backend, codec, segments, queries, offsets)
@@ -88,23 +94,20 @@ def test_wide_codes_are_scored_as_others_are(nbits: int) -> None:
     check(backend, codec, random_store(dim=32, nbits=nbits, segment_documents=(0,))[1], queries, offsets)
 
 
-@pytest.mark.emulated
-def test_fast_scores_of_raw_vectors_are_nearly_exact() -> None:
+def test_fast_scores_of_raw_vectors_are_nearly_exact(backend: Backend) -> None:
     codec, segments, _, _ = random_store(dim=128, nbits=RAW_BITS, segment_documents=(2,))
     queries, offsets = queries_of((32,), 128)
-    backend = cuda_emulated()
     assert 0 < backend.score_error_bound(backend.prepare(codec, segments), queries, offsets)[0] < 0.001 * 32
 
 
-@pytest.mark.emulated
-def test_a_raw_codec_has_no_maxsim_of_centroids() -> None:
+def test_a_raw_codec_has_no_maxsim_of_centroids(backend: Backend) -> None:
     codec, segments, _, _ = random_store(dim=16, nbits=RAW_BITS, segment_documents=(2,))
     queries, offsets = queries_of((3,), 16)
-    store = cuda_emulated().prepare(codec, segments)
-    table = cuda_emulated().centroid_scores(store, queries)
+    store = backend.prepare(codec, segments)
+    table = backend.centroid_scores(store, queries)
     assert table.to_array().shape == (16, 3)
     with pytest.raises(InputError, match="a raw codec does not store"):
-        cuda_emulated().maxsim_centroids(store, table, offsets, whole(2))
+        backend.maxsim_centroids(store, table, offsets, whole(2))
 
 
 def test_queries_of_any_length_are_scored(backend: Backend) -> None:
@@ -230,8 +233,6 @@ def test_the_lower_centroid_wins_a_tie(backend: Backend) -> None:
 @pytest.mark.parametrize("nbits", [1, 2, 4, 8, RAW_BITS])
 @pytest.mark.parametrize(("k", "masked"), [(1, False), (4, True), (100, False)])
 def test_the_best_of_all_are_found_with_their_exact_scores(backend: Backend, nbits: int, k: int, masked: bool) -> None:
-    if nbits == RAW_BITS and backend.name.startswith("triton"):
-        pytest.skip("the Triton kernels read no raw vectors")
     codec, segments, _, _ = random_store(dim=48, nbits=nbits, segment_documents=(11, 6), seed=nbits)
     store = backend.prepare(codec, segments)
     queries, offsets = queries_of((5, 0, 40), 48)
@@ -266,6 +267,70 @@ def test_a_search_of_everything_refuses_what_does_not_fit(backend: Backend) -> N
     nothing = backend.best_of_all(store, queries, offsets, 3, np.zeros(3, np.uint8))
     assert nothing is not None
     assert len(nothing[0][0]) == 0
+
+
+def probed_by_the_host(
+    backend: Backend, store: object, queries: np.ndarray, offsets: np.ndarray, probing: Probing, mask: np.ndarray | None
+) -> list[np.ndarray]:
+    """The candidates of each query, stage after stage, by the operations that a CPU has of these."""
+    table = backend.centroid_scores(store, queries)
+    ids, scores = backend.best_centroids(store, table, probing.probes + 1)
+    columns = (np.ascontiguousarray(ids[:, :-1]), np.ascontiguousarray(scores[:, :-1]), scores[:, -1].copy())
+    pool, _ = backend.accumulate_postings(store, *columns, offsets, probing.pool, mask)
+    narrowed = backend.maxsim_centroids(store, table, offsets, pool)
+    kept = []
+    for first, last in itertools.pairwise(pool.list_offsets.tolist()):
+        best = np.argsort(-narrowed[first:last], kind="stable")[: probing.documents]
+        kept.append(pool.documents[first:last][best])
+    return kept
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("masked", [False, True])
+def test_candidates_of_a_gpu_are_those_of_the_host_with_their_exact_scores(masked: bool) -> None:
+    backend, host = cuda_emulated(), CpuBackend(threads=2)
+    codec, segments, _, _ = random_store(dim=48, nbits=2, segment_documents=(60, 35), centroids=64, longest=12, seed=4)
+    queries, offsets = queries_of((8, 0, 40), 48)
+    mask = np.random.default_rng(3).integers(0, 256, 12).astype(np.uint8) if masked else None
+    # A pool of whatever was found, so that no rounding decides who is in it.
+    probing, k = Probing(probes=3, pool=95, documents=95), 4
+    store = backend.prepare(codec, segments)
+    expected = probed_by_the_host(host, host.prepare(codec, segments), queries, offsets, probing, mask)
+    exact = backend.maxsim_quantized(store, queries, offsets, whole(95), "exact")
+    assert isinstance(backend, ProbingBackend)
+    answers = backend.best_among_probed(store, queries, offsets, k, probing, mask)
+    assert answers is not None
+    for (documents, scores), candidates, own in zip(answers, expected, exact, strict=True):
+        best = candidates[np.argsort(-own[candidates], kind="stable")[:k]]
+        assert set(best) <= set(documents.tolist()) <= set(candidates.tolist())
+        np.testing.assert_array_equal(scores, own[documents])
+        assert (np.diff(documents.astype(np.int64)) > 0).all()
+    assert len(answers[0][0]) >= k
+
+
+@pytest.mark.emulated
+def test_a_gpu_that_cannot_probe_says_so_and_refuses_what_does_not_fit() -> None:
+    backend = cuda_emulated()
+    assert isinstance(backend, ProbingBackend)
+    codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(20,))
+    store = backend.prepare(codec, segments)
+    queries, offsets = queries_of((3,), 32)
+    assert backend.best_among_probed(store, queries, offsets, 3, Probing(16, 20, 10)) is None  # of 16 centroids
+    assert backend.best_among_probed(store, queries, offsets, 5_000, Probing(2, 20, 10)) is None
+    raw, of_raw, _, _ = random_store(dim=32, nbits=RAW_BITS, segment_documents=(20,))
+    assert backend.best_among_probed(backend.prepare(raw, of_raw), queries, offsets, 3, Probing(2, 20, 10)) is None
+    with pytest.raises(InputError, match="mask has 16 bits; the store has 20 documents"):
+        backend.best_among_probed(store, queries, offsets, 3, Probing(2, 20, 10), np.zeros(2, np.uint8))
+    bad = queries.copy()
+    bad[0, 0] = np.inf
+    with pytest.raises(InputError, match="NaN"):
+        backend.best_among_probed(store, bad, offsets, 3, Probing(2, 20, 10))
+    postings = segments[0].posting_documents.copy()
+    postings[-1] = 20
+    damaged = backend.prepare(codec, [replace(segments[0], posting_documents=postings)])
+    for _ in range(2):  # and again, not an answer from what was copied of it
+        with pytest.raises(CorruptIndexError, match="document 20 in its posting"):
+            backend.best_among_probed(damaged, queries, offsets, 3, Probing(2, 20, 10))
 
 
 def test_tables_and_stores_of_others_are_refused(backend: Backend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from jcb_engine.errors import CorruptIndexError, InputError
 from jcb_engine.kernels import AssigningBackend, Backend, CodecArrays, selection
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.conftest import random_embeddings
+from tests.kernels.code_cases import check_codes, coded_tokens
 from tests.kernels.gpu_backends import triton_interpreted
 
 pytestmark = pytest.mark.triton
@@ -75,12 +77,59 @@ def test_codes_are_the_references(backend: Backend, nbits: int, dim: int) -> Non
         np.testing.assert_array_equal(ours, expected)
 
 
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+@pytest.mark.parametrize(("tokens", "dim"), [(70, 16), (130, 24), (90, 96), (17, 300), (9, 768), (5, 1024)])
+def test_codes_of_any_number_of_vectors_and_dimensions_are_the_references_but_for_ties(
+    backend: Backend, nbits: int, tokens: int, dim: int
+) -> None:
+    check_codes(backend, *coded_tokens(tokens, dim, nbits))
+    check_codes(backend, *coded_tokens(0, dim, nbits))
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+def test_any_table_of_cutoffs_that_rises_is_searched(backend: Backend, nbits: int) -> None:
+    vectors, ids, codec = coded_tokens(40, 32, nbits)
+    random = np.random.default_rng(nbits)
+    cutoffs = np.sort(random.standard_normal(2**nbits - 1).astype(np.float32))
+    cutoffs[len(cutoffs) // 2 :] = np.maximum(cutoffs[len(cutoffs) // 2], cutoffs[len(cutoffs) // 2 :].round(1))  # ties
+    levels = np.sort(random.standard_normal(2**nbits).astype(np.float32))
+    check_codes(backend, vectors, ids, replace(codec, cutoffs=cutoffs, levels=levels))
+    check_codes(backend, vectors, ids, replace(codec, levels=-np.abs(levels)))  # products that are not positive
+    check_codes(backend, vectors, ids, replace(codec, levels=np.zeros_like(levels)))
+
+
+def test_encoding_is_the_nearest_centroid_and_its_codes(backend: Backend) -> None:
+    assert isinstance(backend, AssigningBackend)
+    vectors, _, codec = coded_tokens(150, 40, 4)
+    ids, *made = backend.encode(vectors, codec)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    np.testing.assert_array_equal(ids, backend.nearest(unit, codec.centroids))
+    for array, expected in zip(made, backend.quantize(vectors, ids, codec), strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert [len(array) for array in backend.encode(vectors[:0], codec)] == [0, 0, 0, 0]
+
+
+def test_more_vectors_than_go_to_the_device_at_once_are_encoded(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jcb_engine.kernels import triton_building
+
+    assert isinstance(backend, AssigningBackend)
+    vectors, _, codec = coded_tokens(70, 16, 2)
+    whole = backend.encode(vectors, codec)
+    monkeypatch.setattr(triton_building, "ROWS_AT_ONCE", 32)
+    for array, expected in zip(backend.encode(vectors, codec), whole, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
 def test_what_does_not_fit_is_refused(backend: Backend) -> None:
     assert isinstance(backend, AssigningBackend)
     cutoffs, levels = gaussian_levels(2)
     codec = CodecArrays(16, 2, units(3, 16), cutoffs, levels)
     with pytest.raises(InputError, match="vectors"):
         backend.nearest(units(4, 17), units(3, 16))
+    with pytest.raises(InputError, match="vectors"):
+        backend.encode(units(4, 17), codec)
     with pytest.raises(InputError, match="centroid_ids"):
         backend.quantize(units(4, 16), np.zeros(3, np.uint32), codec)
     with pytest.raises(CorruptIndexError, match="centroid 3 of 3"):

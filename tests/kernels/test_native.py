@@ -23,6 +23,8 @@ PROGRAMS = (
     "test_cuda_machine",
     "test_cuda_maxsim",
     "test_cuda_scan",
+    "test_cuda_probe",
+    "test_cuda_tiles",
 )
 # A std::call_once that an exception leaves stays locked for ever in this sanitizer, and this program is of one thread.
 NOT_UNDER = {"thread": {"test_maxsim_bad_input"}}

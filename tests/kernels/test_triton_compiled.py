@@ -25,6 +25,8 @@ REGISTERS = {
     "exact, 4 bits, 128 dims": 56,
     "fast, 8 bits, 128 dims": 64,
     "exact, 8 bits, 128 dims": 56,
+    "fast, raw, 128 dims": 103,
+    "exact, raw, 128 dims": 56,
     "fast, 2 bits, 96 dims": 165,
     "fast, 2 bits, 256 dims": 122,
     "fast, 2 bits, 768 dims": 121,
@@ -32,6 +34,11 @@ REGISTERS = {
     "nearest centroids, 128 dims": 100,
     "nearest centroids, 768 dims": 108,
     "centroids alone": 56,
+    "codes, 1 bits, 128 dims": 108,
+    "codes, 2 bits, 128 dims": 54,
+    "codes, 4 bits, 128 dims": 96,
+    "codes, 8 bits, 128 dims": 72,
+    "codes, 4 bits, 768 dims": 78,
     "best_tokens, fp32, 64 dims": 168,
     "best_tokens, bf16, 64 dims": 96,
     "best_tokens, fp32, 768 dims": 168,
@@ -66,7 +73,7 @@ def compiled(capability: int) -> dict[str, dict[str, int]]:
 def test_every_program_is_compiled_here() -> None:
     sources = [
         (ROOT / "jcb_engine" / "kernels" / f"{module}.py").read_text()
-        for module in ("triton_kernels", "triton_vector_kernels")
+        for module in ("triton_kernels", "triton_code_kernels", "triton_vector_kernels")
     ]
     kernels = {name for source in sources for name in re.findall(r"^def ([a-z]\w+)\(", source, re.MULTILINE)}
     assert {program.function for program in programs()} == kernels

@@ -11,7 +11,7 @@ import pytest
 
 from jcb_engine import IndexWriter, Searcher
 from jcb_engine.errors import BackendUnavailableError, InputError
-from jcb_engine.kernels import Backend, selection
+from jcb_engine.kernels import Backend, ProbingBackend, selection
 from jcb_engine.search import plan
 from tests.conftest import random_embeddings
 from tests.kernels.gpu_backends import GPU_BACKENDS, gpu_backend
@@ -96,6 +96,20 @@ def test_an_index_that_a_scan_takes_longer_for_is_searched_through_candidates(
     found = gpu.search(query_vectors(), k=5)
     assert not found.exact
     check_same(found, cpu.search(query_vectors(), k=5))
+
+
+def test_what_a_gpu_cannot_probe_is_searched_in_another_way(
+    both: tuple[Searcher, Searcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, gpu = both
+    if not isinstance(gpu._backend, ProbingBackend):
+        pytest.skip("this backend leaves candidates to the processor")
+    settings = {"probes": 2, "candidates": 12}
+    found = gpu.search(query_vectors(), k=5, **settings)
+    asked = []
+    monkeypatch.setattr(type(gpu._backend), "best_among_probed", lambda self, *arguments: asked.append(1))
+    check_same(gpu.search(query_vectors(), k=5, **settings), found)
+    assert asked
 
 
 def test_what_a_scan_has_no_room_for_is_searched_in_another_way(

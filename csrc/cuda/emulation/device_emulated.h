@@ -17,6 +17,7 @@ struct Settings {
   uint32_t seed = 0;          // of the first launch; each one after it has the next
   int multiprocessors = 2;
   size_t memory = 1ull << 34;         // bytes an allocation may have
+  size_t free_memory = 1ull << 34, free_host_memory = 1ull << 34;  // what is said of them
   size_t shared_bytes = 99 * 1024;    // of a block, as the smallest GPUs have that are supported
 };
 inline Settings settings;
@@ -46,6 +47,8 @@ struct DeviceScope {
   ~DeviceScope() {}
 };
 inline size_t most_shared_bytes() { return emulation::settings.shared_bytes; }
+inline size_t free_memory() { return emulation::settings.free_memory; }
+inline size_t free_host_memory() { return emulation::settings.free_host_memory; }
 inline void keep_freed_memory() {}
 inline int multiprocessors() { return emulation::settings.multiprocessors; }
 

@@ -228,5 +228,10 @@ Value maximum_atomically(Value* at, Value value) {
   *at = std::max(before, value);
   return before;
 }
+inline uint32_t or_atomically(uint32_t* at, uint32_t bits) {
+  const uint32_t before = *at;
+  *at |= bits;
+  return before;
+}
 
 }  // namespace jcb::cuda

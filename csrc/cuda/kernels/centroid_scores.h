@@ -1,4 +1,5 @@
-// Products of all centroids with the tokens of every piece, in steps of the tokens, as bytes with 128 added.
+// Products of all centroids with the tokens of every piece, in steps of the tokens, as bytes with 128 added; and as they
+// are, where centroids are to be told apart.
 #pragma once
 #include "cuda/query_layout.h"
 
@@ -7,6 +8,7 @@ namespace jcb::cuda {
 constexpr int kCentroidThreads = 128;
 
 // tiles: [rows / 16][2 blocks][lane]: centroids in fp16 as operand A of multiply_f16. scores: what Queries calls so.
+// products: null, or [pieces][32 tokens][rows].
 struct CentroidScores {
   const uint4* tiles;
   const uint2* halves;
@@ -14,6 +16,7 @@ struct CentroidScores {
   uint32_t row_tiles;
   int steps;  // of 16 dimensions
   uint32_t blocks_a_piece;
+  float* products;
 };
 
 JCB_DEVICE uint32_t score_byte(float score) {
@@ -48,6 +51,11 @@ JCB_KERNEL(kCentroidThreads, 4) centroid_scores(CentroidScores given) {
                       score_byte(sums[2 * half + 1][2 * row]) << 16 | score_byte(sums[2 * half + 1][2 * row + 1]) << 24;
       }
       scores[(static_cast<size_t>(tile) * kCentroidRows + lane / 4 + 8 * row) * 4 + lane % 4] = {words[0], words[1]};
+      if (given.products == nullptr) continue;
+      const size_t all_rows = static_cast<size_t>(given.row_tiles) * kCentroidRows;
+      float* const own = given.products + static_cast<size_t>(piece) * kColumns * all_rows + tile * kCentroidRows + lane / 4 + 8 * row;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) own[(lane % 4 * 8 + i) * all_rows] = sums[i / 2][2 * row + i % 2];
     }
   }
 }

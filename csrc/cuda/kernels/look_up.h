@@ -37,4 +37,14 @@ JCB_DEVICE void look_up_word(uint32_t word, int shift, const ByteTable& table, u
   }
 }
 
+// The same of a symmetric table, by kept codes (LevelBytes): magnitudes are looked up, and turned where the sign is set.
+JCB_DEVICE void look_up_symmetric(uint32_t word, const ByteTable& table, uint32_t (&bytes)[2]) {
+  const uint32_t selectors = word & 0x77777777, signs = (word >> 3 & 0x11111111) | 0x88888888;
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+    bytes[row] = permute_bytes(table.words[0], table.words[1], selectors >> (16 * row)) ^
+                 permute_bytes(0x8000, 0, signs >> (16 * row));
+  }
+}
+
 }  // namespace jcb::cuda

@@ -15,11 +15,11 @@ namespace jcb::cuda {
 constexpr int kFastWarps = 4, kFastThreads = kFastWarps * kWarpLanes;
 constexpr uint32_t kMagicBits = 0x4b400000;     // of 3 * 2^22: counted up from there, an integer below 2^22 is ...
 constexpr float kMagic = 12582912.0f;           // ... the float kMagic + integer, without a conversion
-constexpr int kMostBlocksByMagic = 8;           // 8 * 32 products of 127 * 127 are below 2^22
+constexpr int kMostBlocksByMagic = 8;           // 8 * 32 products of 127 * 127.5 are below 2^22
 constexpr uint32_t kMinusInfinityTwice = 0xfc00fc00;
 
 // Codes of a block of 32 dimensions as operand A: registers 0 and 2 are a token, 1 and 3 the one 8 below.
-template <int kBits, class Words>
+template <int kBits, bool kSymmetric, class Words>
 JCB_DEVICE void look_up_block(const Words& words, int block, const ByteTable& levels, uint32_t (&a)[4]) {
   if constexpr (kBits == kByteBits) {
     words.read(block, a);
@@ -27,7 +27,12 @@ JCB_DEVICE void look_up_block(const Words& words, int block, const ByteTable& le
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       uint32_t bytes[2];
-      look_up_word<kBits>(words.at(word_of_code(kBits, block, half)), shift_of_code(kBits, block, half), levels, bytes);
+      const uint32_t word = words.at(word_of_code(kBits, block, half));
+      if constexpr (kSymmetric) {
+        look_up_symmetric(word, levels, bytes);
+      } else {
+        look_up_word<kBits>(word, shift_of_code(kBits, block, half), levels, bytes);
+      }
       a[2 * half] = bytes[0];
       a[2 * half + 1] = bytes[1];
     }
@@ -210,7 +215,26 @@ constexpr size_t fast_shared_bytes(const TileShape& tile) {
          (Shape::kQueryInRegisters ? 0 : fast_query_bytes(tile));
 }
 
-template <int kBits, int kBlocks>
+// Where the products of a lane's eight tokens begin.
+template <class Shape, bool kSymmetric>
+struct FirstSums {
+  static constexpr int32_t kFirst = Shape::kByMagic ? static_cast<int32_t>(kMagicBits) : 0;
+
+  JCB_DEVICE FirstSums(const int32_t*, uint32_t) {}
+  JCB_DEVICE int32_t of(int) const { return kFirst; }
+};
+template <class Shape>
+struct FirstSums<Shape, true> {
+  int32_t sums[8];
+
+  JCB_DEVICE FirstSums(const int32_t* biases, uint32_t first) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) sums[i] = FirstSums<Shape, false>::kFirst + biases[first + i];
+  }
+  JCB_DEVICE int32_t of(int token) const { return sums[token]; }
+};
+
+template <int kBits, int kBlocks, bool kSymmetric>
 JCB_KERNEL(kFastThreads, 4) maxsim_fast(Work work, Queries queries, const uint32_t* __restrict__ level_bytes,
                                         int any_blocks, float* __restrict__ partial_scores) {
   using Shape = FastShape<kBits, kBlocks>;
@@ -228,6 +252,7 @@ JCB_KERNEL(kFastThreads, 4) maxsim_fast(Work work, Queries queries, const uint32
   const uint2* const scores = reinterpret_cast<const uint2*>(queries.scores) +
                               static_cast<size_t>(piece_number) * queries.centroid_rows * 4 + member;
   const float unit = queries.units[piece_number];
+  const FirstSums<Shape, kSymmetric> first_sums(queries.biases, piece_number * kColumns + member * 8);
   const Share share = share_of(work, piece, (blockIdx.x % blocks_a_piece) * kFastWarps + warp,
                                blocks_a_piece * kFastWarps);
   TileRing<Shape> ring{work, shape, rings + warp * Shape::kStages * shape.bytes(), lane, share.first, share.last, 0, work.tiles};
@@ -249,13 +274,13 @@ JCB_KERNEL(kFastThreads, 4) maxsim_fast(Work work, Queries queries, const uint32
 
       int32_t sums[kColumnTiles][4];
 #pragma unroll
-      for (auto& four : sums) {
-        for (int32_t& sum : four) sum = Shape::kByMagic ? static_cast<int32_t>(kMagicBits) : 0;
+      for (int n = 0; n < kColumnTiles; ++n) {
+        for (int i = 0; i < 4; ++i) sums[n][i] = first_sums.of(2 * n + i % 2);
       }
 #pragma unroll
       for (int block = 0; block < shape.blocks(); ++block) {
         uint32_t a[4];
-        look_up_block<kBits>(words, block, levels, a);
+        look_up_block<kBits, kSymmetric>(words, block, levels, a);
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n) multiply_i8(sums[n], a, query.at(block, n).x, query.at(block, n).y);
       }

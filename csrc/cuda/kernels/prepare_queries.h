@@ -18,6 +18,7 @@ struct PrepareQueries {
   float* columns;
   float* steps;
   float* units;
+  int32_t* biases;
   int dim, blocks;
   float span, norm_scale;
   float level_unit;  // a level is so many times its integer
@@ -76,6 +77,12 @@ JCB_KERNEL(kPrepareThreads, 4) prepare_queries(PrepareQueries given) {
     if (token >= static_cast<int>(piece.tokens) || dimension >= given.dim) return 0.0f;
     return vectors[static_cast<size_t>(token) * given.dim + dimension] * inverse_steps[token];
   };
+  for (int token = warp; given.biases != nullptr && token < kColumns; token += warps) {
+    int32_t sum = 0;
+    for (int d = lane; d < given.dim; d += kWarpLanes) sum += static_cast<int8_t>(byte_of(value(token, d), inverse_ratio));
+    for (int bits = 1; bits < kWarpLanes; bits *= 2) sum += shuffle_xor(sum, bits);
+    if (lane == 0) given.biases[blockIdx.x * kColumns + token] = sum >> 1;
+  }
   const int byte_operands = given.blocks * kColumnTiles * kWarpLanes;
   for (int i = threadIdx.x; i < byte_operands; i += kPrepareThreads) {
     const int of = i % kWarpLanes, token = token_of_column(i / kWarpLanes % kColumnTiles, of / 4);

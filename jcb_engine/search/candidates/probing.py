@@ -26,6 +26,11 @@ class CentroidProbing:
     def name(self) -> str:
         return f"centroids {self._factory}"
 
+    @property
+    def compares_all(self) -> bool:
+        """Whether the nearest of all centroids are probed, and not what an index over them finds."""
+        return self._factory == "Flat"
+
     def find(
         self,
         queries: Float32Array,
