@@ -251,6 +251,30 @@ void test_any_levels_of_4_bits_are_scored() {
   }
 }
 
+// Integers of a symmetric table are half of one off. What that makes of all dimensions together is seen where a query
+// token has one sign in all of them.
+void test_halves_of_a_symmetric_table_are_added_for_each_token() {
+  CorpusOptions options;
+  options.nbits = 4;
+  options.sigma = 0.5f;
+  options.document_lengths = {30, 0, 2};
+  const Corpus corpus(options);
+  Queries queries(corpus, {9}, 7);
+  for (size_t i = 0; i < queries.vectors.size(); ++i) {
+    const size_t token = i / static_cast<size_t>(options.dim);
+    queries.vectors[i] = (token % 4 == 3 ? -1.0f : 1.0f) / std::sqrt(static_cast<float>(options.dim));
+  }
+  queries.score_centroids(corpus);
+  const cuda::DeviceStore store(store_of(corpus));
+  const cuda::DeviceQueries call = prepared(store, queries);
+  const int64_t start = 0, end = 3;
+  Candidates all;
+  all.starts = &start;
+  all.ends = &end;
+  all.range_count = 1;
+  check_scores("one sign", corpus, queries, scored(call, all, 3, false), call, false, 1e-3);
+}
+
 void check_lists_and_ranges(int nbits, int64_t dim) {
   CorpusOptions options;
   options.dim = dim;
@@ -502,6 +526,7 @@ int run_all() {
   test_batches_are_scored();
   test_any_codec_is_scored();
   test_any_levels_of_4_bits_are_scored();
+  test_halves_of_a_symmetric_table_are_added_for_each_token();
   test_any_levels_of_8_bits_are_scored();
   test_lists_and_ranges_are_scored_in_their_order();
   test_results_do_not_depend_on_the_order_of_threads_or_the_size_of_the_gpu();

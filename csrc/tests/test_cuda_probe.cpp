@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/kernels/narrow.h"
 #include "cuda/kernels/postings.h"
 #include "cuda/selecting.h"
 #include "tests/check.h"
@@ -304,16 +305,52 @@ std::vector<bool> best_of(const std::vector<double>& scores, const std::vector<b
   return best;
 }
 
-void check_search(const Case& given, const Posted& posted, const cuda::DeviceStore& store, cuda::Prober& prober) {
-  Queries queries(posted.corpus, given.query_lengths, 21);
-  std::vector<double> lengths;  // of the tokens: each has steps of its own
+// Vectors of 0.5 to 2 times their length: each token has steps of its own.
+std::vector<double> stretch(const Corpus& corpus, Queries& queries) {
+  std::vector<double> lengths;
   for (int64_t token = 0; token < queries.offsets.back(); ++token) {
-    lengths.push_back(0.5 + static_cast<double>(token * 7 % 16) / 8.0);
-    for (int64_t d = 0; d < posted.corpus.options.dim; ++d) {
-      queries.vectors[token * posted.corpus.options.dim + d] *= static_cast<float>(lengths.back());
+    lengths.push_back(0.5 + static_cast<double>(token * 7 % 13) / 8.0);
+    for (int64_t d = 0; d < corpus.options.dim; ++d) {
+      queries.vectors[token * corpus.options.dim + d] *= static_cast<float>(lengths.back());
     }
   }
-  queries.score_centroids(posted.corpus);
+  queries.score_centroids(corpus);
+  return lengths;
+}
+
+void test_maxsim_of_centroids_is_right_to_a_byte() {
+  const Posted posted(some_documents(60));
+  const cuda::DeviceStore store(posted.view());
+  Queries queries(posted.corpus, {40, 7}, 5);
+  const std::vector<double> lengths = stretch(posted.corpus, queries);
+  const cuda::Plan plan(store.document_sums, queries.offsets.data(), 2, Candidates{});
+  const DeviceArray<float> vectors(queries.vectors, {}), scores(2 * 60);
+  const DeviceArray<cuda::Piece> pieces(plan.pieces, {});
+  const cuda::PreparedPieces prepared(store, 3);
+  prepared.prepare(store, vectors.data(), pieces.data(), {});
+  std::vector<uint32_t> all(posted.corpus.all_documents);
+  all.insert(all.end(), posted.corpus.all_documents.begin(), posted.corpus.all_documents.end());
+  const DeviceArray<uint32_t> documents(all, {}), counts(std::vector<uint32_t>{60, 60}, {}), first_pieces({0u, 2u, 3u}, {});
+  cuda::launch<cuda::maxsim_centroid_lists>(
+      {}, 4, cuda::kNarrowThreads, 0, store.everything(), store.shape, prepared.view(store, pieces.data()),
+      cuda::DocumentLists{first_pieces.data(), counts.data(), documents.data(), 60}, 2u, scores.data());
+  const std::vector<float> found = back(scores);
+  for (int64_t query = 0; query < 2; ++query) {
+    const ByCentroids by(posted, queries, query, 1);
+    double slack = 1e-3;
+    for (int64_t token = queries.offsets[query]; token < queries.offsets[query + 1]; ++token) slack += lengths[token] * 0.6 / 127.0;
+    for (uint32_t document = 0; document < 60; ++document) {
+      const bool is_empty = posted.corpus.options.document_lengths[document] == 0;
+      const float own = found[query * 60 + document];
+      JCB_CHECK(is_empty ? own == kNone : std::fabs(own - by.maxsim[document]) <= slack, "query %ld, document %u: %g, not %g",
+                static_cast<long>(query), document, own, by.maxsim[document]);
+    }
+  }
+}
+
+void check_search(const Case& given, const Posted& posted, const cuda::DeviceStore& store, cuda::Prober& prober) {
+  Queries queries(posted.corpus, given.query_lengths, 21);
+  const std::vector<double> lengths = stretch(posted.corpus, queries);
   const int64_t query_count = static_cast<int64_t>(given.query_lengths.size());
   const std::vector<uint8_t> mask((posted.count() + 7) / 8, 0x6d);
   cuda::Found found, again;
@@ -449,6 +486,7 @@ int run_all() {
   test_damaged_postings_are_refused();
   test_the_best_of_few_are_exactly_so_many_and_ties_go_to_lower_numbers();
   test_what_is_beyond_the_kth_is_found_in_one_kernel_and_in_several();
+  test_maxsim_of_centroids_is_right_to_a_byte();
   test_candidates_are_found_narrowed_and_ranked();
   test_what_a_graph_cannot_do_is_told();
   test_searches_of_nothing_and_of_what_is_no_number();
