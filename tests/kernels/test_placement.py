@@ -77,8 +77,6 @@ def test_a_warning_says_what_it_costs(caplog: pytest.LogCaptureFixture) -> None:
 def test_answers_are_the_same_wherever_codes_lie(
     backend: Backend, nbits: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if nbits == RAW_BITS and backend.name.startswith("triton"):
-        pytest.skip("the Triton kernels read no raw vectors")
     codec, segments, _, _ = random_store(dim=48, nbits=nbits, segment_documents=(11, 0, 6), seed=nbits)
     with caplog.at_level(logging.WARNING):
         there = backend.prepare(codec, segments)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jcb_engine import IndexWriter, Searcher
-from jcb_engine.errors import BackendUnavailableError, InputError
+from jcb_engine.errors import BackendUnavailableError
 from jcb_engine.kernels import Backend, ProbingBackend, selection
 from jcb_engine.search import plan
 from tests.conftest import random_embeddings
@@ -182,14 +182,13 @@ def test_an_index_of_many_bits_is_searched(tmp_path: Path, name: str, nbits: int
         assert gpu.explain(query, hit.id).score == pytest.approx(hit.score, rel=1e-4)
 
 
-def test_an_index_of_raw_vectors_is_refused_by_triton(tmp_path: Path, name: str) -> None:
-    if name == "cuda":
-        pytest.skip("the CUDA kernels read them")
-    values, offsets = random_embeddings(5, DIM, seed=1)
+def test_an_index_of_raw_vectors_gives_the_hits_of_the_processor(tmp_path: Path, name: str) -> None:
+    values, offsets = random_embeddings(20, DIM, seed=1)
     with IndexWriter.create(tmp_path / "raw", dim=DIM, nbits=16) as writer:
-        writer.add_vectors([str(number) for number in range(5)], values, offsets)
-    with pytest.raises(InputError, match="this codec has 16"):
-        Searcher.open(tmp_path / "raw", backend=name, device="cuda")
+        writer.add_vectors([str(number) for number in range(20)], values, offsets)
+    with Searcher.open(tmp_path / "raw") as cpu, Searcher.open(tmp_path / "raw", backend=name, device="cuda") as gpu:
+        for settings in ({"exact": True}, {"probes": 3, "candidates": 15}):
+            check_same(gpu.search(query_vectors(), k=4, **settings), cpu.search(query_vectors(), k=4, **settings))
 
 
 def test_a_gpu_that_is_not_here_is_an_error(path: Path) -> None:
