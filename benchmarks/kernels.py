@@ -23,12 +23,12 @@ were unpacked at once), 43 at 1 bit; with AVX2 43, 78 and 123 at 1, 2 and 4 bits
 products, and overlap with them in part only. More could only come from fewer instructions for these pipes.
 
 Why AVX2 stays below 2.5, 1.35 and .8 there, counted in the machine code of the kept build: at 2 bits a word of 16
-nibbles takes 77 instructions, four words and the end of a token 340, and this processor takes six a cycle: 57 cycles, 1.6
-times the mark, of the 78 seen. The other 21 are loads: 64 rows of 32 bytes for a token, out of a table of 32 KB, which
-with codes and rows of centroid scores fills a first-level cache of 48 KB. At 1 bit 184 instructions, 31 cycles of 43. At 4
-bits 340 instructions need one of three vector pipes (Zen 3 has four): 113 cycles, .79 of the mark, of 121. Smaller tables
-would help at 2 bits (bytes of 16 query tokens at a time, twice the look-ups of codes); at 4 bits nothing but pipes.
-Processors of this kind have VNNI or AMX, which are chosen there.
+nibbles takes 77 instructions, four words and the end of a token 340, and this processor takes six a cycle: 57 cycles,
+1.6 times the mark, of the 78 seen. The other 21 are probably loads (not measured): 64 rows of 32 bytes for a token, out
+of a table of 32 KB, which with codes and rows of centroid scores fills a first-level cache of 48 KB. At 1 bit 184
+instructions, 31 cycles of 43. At 4 bits 340 instructions need one of three vector pipes (Zen 3 has four): 113 cycles,
+.79 of the mark, of 121. Smaller tables would help at 2 bits (bytes of 16 query tokens at a time, for twice the look-ups
+of codes); at 4 bits nothing but pipes. Processors of this kind have VNNI or AMX, which are chosen there.
 
 The tile unit (AMX) multiplies 16 tokens by 32 query tokens in 16 cycles for 64 dimensions, 4 a token beside 32.
 Prediction: 12 at 4 bits, since the rest would overlap with the products; the aim was 27. Looking back: 21 and 24 at 2
