@@ -11,7 +11,6 @@
 namespace jcb::cuda {
 namespace {
 
-constexpr size_t kMostGraphs = 8;   // each has its own arrays: a sum a document and query, for one
 constexpr uint32_t kMostScored = 1 << 17;
 // As jcb_engine/search/ranking.py: so many documents show how wrong fast scores are, and none is taken to be kErrors
 // times as wrong as the worst of them.
@@ -229,13 +228,6 @@ Prober::Prober(const DeviceStore& store, const StoreView& view, uint32_t range_d
       ties_(ties) {}
 Prober::~Prober() = default;
 
-Prober::Recorded& Prober::recorded_for(const ProbeShape& shape) {
-  const auto known = graphs_.find(shape);
-  if (known != graphs_.end()) return *known->second;
-  if (graphs_.size() >= kMostGraphs) graphs_.clear();
-  return *graphs_.emplace(shape, std::make_unique<Recorded>(store_, postings_, ties_, shape, stream_.get())).first->second;
-}
-
 bool Prober::search(const float* queries, const int64_t* query_offsets, int64_t query_count, int64_t k,
                     const ProbeSettings& settings, const uint8_t* mask, Found& found) {
   found = {};
@@ -260,26 +252,14 @@ bool Prober::search(const float* queries, const int64_t* query_offsets, int64_t 
                          static_cast<uint32_t>(std::min(settings.documents, documents)),
                          mask != nullptr};
 
-  const std::lock_guard<std::mutex> alone(one_at_a_time_);
-  last_ = nullptr;
-  Recorded& recorded = recorded_for(shape);
+  const std::lock_guard<std::mutex> alone(graphs_.lock);
+  Recorded& recorded =
+      graphs_.take(shape, [&](Stream stream) { return std::make_unique<Recorded>(store_, postings_, ties_, shape, stream); });
   recorded.give(plan, queries, query_offsets, k, mask);
-  recorded.graph->run(stream_.get());
-  synchronise(stream_.get());
-  last_ = &recorded;
+  graphs_.run(recorded);
   return recorded.take(found);
 }
 
-std::vector<double> Prober::time_graphs(int repeats) {
-  const std::lock_guard<std::mutex> alone(one_at_a_time_);
-  std::vector<double> seconds;
-  Timer timer;
-  for (int i = 0; i < repeats && last_ != nullptr; ++i) {
-    timer.begin(stream_.get());
-    last_->graph->run(stream_.get());
-    seconds.push_back(timer.end(stream_.get()));
-  }
-  return seconds;
-}
+std::vector<double> Prober::time_graphs(int repeats) { return graphs_.time(repeats); }
 
 }  // namespace jcb::cuda

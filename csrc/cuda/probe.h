@@ -2,14 +2,12 @@
 // fast scores, exact scores. The host sends queries and gets back a short list; nothing waits for it in between.
 #pragma once
 #include <cstdint>
-#include <map>
-#include <memory>
-#include <mutex>
 #include <vector>
 
 #include "cuda/found.h"
 #include "cuda/maxsim.h"
 #include "cuda/postings.h"
+#include "cuda/recorded_graphs.h"
 
 namespace jcb::cuda {
 
@@ -53,15 +51,10 @@ class Prober {
  private:
   struct Recorded;
 
-  Recorded& recorded_for(const ProbeShape& shape);
-
   const DeviceStore& store_;
   const DevicePostings postings_;
   const uint32_t ties_;
-  std::mutex one_at_a_time_;
-  OwnStream stream_;
-  std::map<ProbeShape, std::unique_ptr<Recorded>> graphs_;
-  Recorded* last_ = nullptr;
+  RecordedGraphs<ProbeShape, Recorded> graphs_;
 };
 
 }  // namespace jcb::cuda

@@ -9,11 +9,6 @@
 #include "cuda/selecting.h"
 
 namespace jcb::cuda {
-namespace {
-
-constexpr size_t kMostGraphs = 8;  // each has its own arrays: a score a document and query, for one
-
-}  // namespace
 
 // A graph, and all memory that it reads and writes.
 struct Scanner::Recorded {
@@ -98,13 +93,6 @@ struct Scanner::Recorded {
 Scanner::Scanner(const DeviceStore& store, uint32_t least_room) : store_(store), least_room_(least_room) {}
 Scanner::~Scanner() = default;
 
-Scanner::Recorded& Scanner::recorded_for(const ScanShape& shape) {
-  const auto known = graphs_.find(shape);
-  if (known != graphs_.end()) return *known->second;
-  if (graphs_.size() >= kMostGraphs) graphs_.clear();
-  return *graphs_.emplace(shape, std::make_unique<Recorded>(store_, shape, stream_.get())).first->second;
-}
-
 bool Scanner::search(const float* queries, const int64_t* query_offsets, int64_t query_count, int64_t k,
                      const uint8_t* mask, Found& found) {
   found = {};
@@ -124,10 +112,10 @@ bool Scanner::search(const float* queries, const int64_t* query_offsets, int64_t
   const Plan plan(store_.document_sums, query_offsets, query_count, all);
   const uint32_t room = std::max<uint32_t>(least_room_, static_cast<uint32_t>(4 * k));
 
-  const std::lock_guard<std::mutex> alone(one_at_a_time_);
+  const std::lock_guard<std::mutex> alone(graphs_.lock);
   const ScanShape shape{static_cast<uint32_t>(query_count), static_cast<uint32_t>(plan.pieces.size()), room, mask != nullptr};
-  last_ = nullptr;
-  Recorded& recorded = recorded_for(shape);
+  Recorded& recorded =
+      graphs_.take(shape, [&](Stream stream) { return std::make_unique<Recorded>(store_, shape, stream); });
   const GraphMemory& memory = recorded.memory;
   const uint32_t wanted = static_cast<uint32_t>(k);
   std::vector<uint32_t> first_pieces{0};
@@ -145,9 +133,7 @@ bool Scanner::search(const float* queries, const int64_t* query_offsets, int64_t
   memory.give(recorded.bounds_at, bounds.data(), bounds.size());
   memory.give(recorded.vectors_at, queries, static_cast<size_t>(query_offsets[query_count] * store_.codec.dim));
   if (mask != nullptr) memory.give(recorded.mask_at, mask, (recorded.documents + 7) / 8);
-  recorded.graph->run(stream_.get());
-  synchronise(stream_.get());
-  last_ = &recorded;
+  graphs_.run(recorded);
 
   const uint32_t* const counts = memory.got<uint32_t>(recorded.counts_at);
   for (int64_t query = 0; query < query_count; ++query) {
@@ -164,16 +150,6 @@ bool Scanner::search(const float* queries, const int64_t* query_offsets, int64_t
   return true;
 }
 
-std::vector<double> Scanner::time_graphs(int repeats) {
-  const std::lock_guard<std::mutex> alone(one_at_a_time_);
-  std::vector<double> seconds;
-  Timer timer;
-  for (int i = 0; i < repeats && last_ != nullptr; ++i) {
-    timer.begin(stream_.get());
-    last_->graph->run(stream_.get());
-    seconds.push_back(timer.end(stream_.get()));
-  }
-  return seconds;
-}
+std::vector<double> Scanner::time_graphs(int repeats) { return graphs_.time(repeats); }
 
 }  // namespace jcb::cuda

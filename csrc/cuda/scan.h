@@ -2,13 +2,11 @@
 // be among the k best, in one graph. The host sends queries and gets back a short list.
 #pragma once
 #include <cstdint>
-#include <map>
-#include <memory>
-#include <mutex>
 #include <vector>
 
 #include "cuda/found.h"
 #include "cuda/maxsim.h"
+#include "cuda/recorded_graphs.h"
 
 namespace jcb::cuda {
 
@@ -42,14 +40,9 @@ class Scanner {
  private:
   struct Recorded;
 
-  Recorded& recorded_for(const ScanShape& shape);
-
   const DeviceStore& store_;
   const uint32_t least_room_;
-  std::mutex one_at_a_time_;
-  OwnStream stream_;
-  std::map<ScanShape, std::unique_ptr<Recorded>> graphs_;
-  Recorded* last_ = nullptr;
+  RecordedGraphs<ScanShape, Recorded> graphs_;
 };
 
 }  // namespace jcb::cuda
