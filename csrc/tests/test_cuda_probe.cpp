@@ -171,7 +171,7 @@ std::set<uint32_t> selected(const Few& given, uint32_t k, bool exactly, float er
   ranked.numbers = numbers.data();
   const cuda::Reaching reaching{nullptr, nullptr, found_count.data(), found.data(), count};
   if (exactly) {
-    cuda::launch_best_of_few(ranked, reaching, k_there.data(), 1, {});
+    cuda::launch_best_of_few(ranked, reaching, k_there.data(), {}, 1, {});
   } else if (errors == 0.0f) {
     cuda::launch_reach_few(ranked, ranked, reaching, k_there.data(), 1, {});
   } else {
@@ -224,7 +224,7 @@ void test_what_is_beyond_the_kth_is_found_in_one_kernel_and_in_several() {
   const DeviceArray<float> scores(flat, {});
   const DeviceArray<uint32_t> counts(std::vector<uint32_t>{700, 0, 90}, {}), k_there({25u}, {});
   for (const bool in_one : {false, true}) {
-    const DeviceArray<uint32_t> digits(std::vector<uint32_t>(3 * cuda::kDigitPasses * cuda::kDigitBins), {});
+    const DeviceArray<uint32_t> digits(std::vector<uint32_t>(3 * cuda::kDigitWords), {});
     const DeviceArray<uint32_t> found_counts(std::vector<uint32_t>(3), {}), documents(3 * 24);
     const DeviceArray<float> kths(3), found_scores(3 * 24);
     const cuda::Ranked ranked{scores.data(), counts.data(), 700, 0, nullptr, digits.data()};

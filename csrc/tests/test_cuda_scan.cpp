@@ -28,15 +28,15 @@ std::vector<std::set<uint32_t>> selected(const std::vector<std::vector<float>>& 
   for (const auto& own : scores) flat.insert(flat.end(), own.begin(), own.end());
   const DeviceArray<float> there(flat, {}), margins(std::vector<float>(queries, margin), {});
   const DeviceArray<uint8_t> mask_there(mask, {});
-  const DeviceArray<uint32_t> digits(std::vector<uint32_t>(queries * cuda::kDigitPasses * cuda::kDigitBins), {});
+  const DeviceArray<uint32_t> digits(std::vector<uint32_t>(queries * cuda::kDigitWords), {});
   const DeviceArray<uint32_t> counts_there(std::vector<uint32_t>(queries), {}), documents(size_t{queries} * room), k_there({k}, {});
   const cuda::Ranked ranked{there.data(), nullptr, count, count, mask.empty() ? nullptr : mask_there.data(), digits.data()};
   for (int pass = 0; pass < cuda::kDigitPasses; ++pass) {
-    cuda::launch<cuda::count_digits>({}, blocks * queries, cuda::kSelectThreads, cuda::kSelectSharedBytes, ranked,
+    cuda::launch<cuda::count_digits>({}, blocks * queries, cuda::kSelectThreads, sizeof(cuda::DigitCounts), ranked,
                                      static_cast<const uint32_t*>(k_there.data()), pass, blocks);
   }
   cuda::launch<cuda::collect_reaching>(
-      {}, blocks * queries, cuda::kSelectThreads, sizeof(float), ranked,
+      {}, blocks * queries, cuda::kSelectThreads, sizeof(cuda::DigitCounts), ranked,
       cuda::Reaching{digits.data(), margins.data(), counts_there.data(), documents.data(), room},
       static_cast<const uint32_t*>(k_there.data()), blocks);
   counts.assign(queries, 0);
