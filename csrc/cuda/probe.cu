@@ -106,12 +106,13 @@ struct Prober::Recorded {
     float *const judged = memory.own<float>(judged_at), *const exact = memory.own<float>(exact_at);
     launch_reach_few(fast, fast, {nullptr, nullptr, first_counts, first, shape.documents, judged}, wanted(kFirst),
                      shape.queries, stream);
-    launch_exact(store, queries, {kept.first_pieces, first_counts, first, shape.documents}, shape.queries, stream, exact);
+    launch_exact(store, queries, {kept.first_pieces, first_counts, first, shape.documents}, shape.queries, stream,
+                 memory.count<uint32_t>(first_parts_at), exact);
     uint32_t *const counts = memory.output<uint32_t>(counts_at), *const found = memory.output<uint32_t>(found_at);
     launch_reach_judged({exact, first_counts, shape.documents}, fast, judged, kErrors,
                         {nullptr, nullptr, counts, found, shape.documents}, wanted(kWanted), shape.queries, stream);
     launch_exact(store, queries, {kept.first_pieces, counts, found, shape.documents}, shape.queries, stream,
-                 memory.output<float>(scores_at));
+                 memory.count<uint32_t>(last_parts_at), memory.output<float>(scores_at));
   }
 
   // What a call puts into the memory that the host gives. plan: of its queries, without documents.
@@ -207,6 +208,8 @@ struct Prober::Recorded {
   const size_t probe_counts_at = counted.add<uint32_t>(tokens);
   const size_t probe_digits_at = counted.add<uint32_t>(probes_by_digits() ? static_cast<size_t>(tokens) * kDigitWords : 0);
   const size_t pool_digits_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitWords);
+  const size_t first_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.documents));
+  const size_t last_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.documents));
   const size_t gained_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * documents);
 
   Layout outputs;  // counts first: they are zeros, too

@@ -44,7 +44,7 @@ struct Scanner::Recorded {
     const uint32_t* const first_pieces = memory.input<uint32_t>(first_pieces_at);
     launch_collect(fast, {fast.digits, nullptr, first_counts, first, shape.room}, k, shape.queries, documents, stream);
     launch_exact(store, queries, {first_pieces, first_counts, first, shape.room}, shape.queries, stream,
-                 memory.own<float>(first_scores_at));
+                 memory.count<uint32_t>(first_parts_at), memory.own<float>(first_scores_at));
     const Ranked exact{memory.own<float>(first_scores_at), first_counts, shape.room, 0, nullptr,
                        memory.count<uint32_t>(exact_digits_at)};
     launch_count(exact, k, shape.queries, shape.room, stream);
@@ -52,7 +52,7 @@ struct Scanner::Recorded {
     const float* const bounds = memory.input<float>(bounds_at);
     launch_collect(fast, {exact.digits, bounds, counts, last, shape.room}, k, shape.queries, documents, stream);
     launch_exact(store, queries, {first_pieces, counts, last, shape.room}, shape.queries, stream,
-                 memory.output<float>(scores_at));
+                 memory.count<uint32_t>(last_parts_at), memory.output<float>(scores_at));
     memory.end(stream);
   }
 
@@ -77,6 +77,8 @@ struct Scanner::Recorded {
   Layout counted;  // zeros when a run begins
   const size_t first_counts_at = counted.add<uint32_t>(shape.queries);
   const size_t fast_digits_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitWords);
+  const size_t first_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.room));
+  const size_t last_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.room));
   const size_t exact_digits_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitWords);
 
   Layout outputs;  // counts first: they are zeros, too

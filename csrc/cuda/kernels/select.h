@@ -7,6 +7,7 @@
 // What takes time here is waiting: a thread asks for several scores at once, and for places of several hits.
 #pragma once
 #include "cuda/kernels/find_digit.h"
+#include "cuda/kernels/keys.h"
 #include "cuda/kernels/lay_out.h"
 
 namespace jcb::cuda {
@@ -14,15 +15,6 @@ namespace jcb::cuda {
 constexpr int kSelectThreads = 256;
 constexpr int kScoresAtOnce = 4;                                           // of a thread
 constexpr uint32_t kScoresABlock = kSelectThreads * kScoresAtOnce;         // at least
-
-JCB_DEVICE uint32_t key_of(float score) {
-  const uint32_t bits = bits_of_float(score + 0.0f);  // + 0 makes one zero of two
-  return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-JCB_DEVICE float score_of(uint32_t key) { return float_of_bits(key >> 31 ? key & 0x7fffffffu : ~key); }
-
-// A score and a document as one integer: higher scores, then lower numbers, are higher.
-JCB_DEVICE uint64_t place_key(float score, uint32_t number) { return static_cast<uint64_t>(key_of(score)) << 32 | ~number; }
 
 // Scores of a query that a thread looks at together: first, first + stride and so on. -inf, which never counts, beyond the
 // last.
@@ -217,7 +209,7 @@ JCB_KERNEL(kFewThreads, 2) reach_few(Ranked found_in, Ranked ranked, const float
 }
 
 // Exactly the k best, the lower numbers where scores tie; and they as items, where `items` has room for them.
-JCB_KERNEL(kFewThreads, 2) best_of_few(Ranked ranked, Reaching given, const uint32_t* k, LaidOut items) {
+JCB_KERNEL(kFewThreads, 1) best_of_few(Ranked ranked, Reaching given, const uint32_t* k, LaidOut items) {
   FewShared& shared = *reinterpret_cast<FewShared*>(dynamic_shared());
   const uint32_t query = blockIdx.x;
   if (threadIdx.x == 0) shared.found = 0;
