@@ -71,6 +71,7 @@ struct Prober::Recorded {
     Ranked gained{memory.count<float>(gained_at), nullptr, documents, documents,
                   shape.masked ? memory.input<uint8_t>(mask_at) : nullptr, memory.count<uint32_t>(pool_digits_at)};
     gained.more_than = 0.0f;
+    gained.passes = 2;
     launch_count(gained, wanted(kPool), shape.queries, documents, stream);
     uint32_t *const counts = memory.output<uint32_t>(pool_counts_at), *const pool = memory.own<uint32_t>(pool_at);
     launch_collect(gained, {gained.digits, nullptr, counts, pool, pool_room}, wanted(kPool), shape.queries, documents, stream);
@@ -104,8 +105,8 @@ struct Prober::Recorded {
 
     uint32_t *const first_counts = memory.own<uint32_t>(first_counts_at), *const first = memory.own<uint32_t>(first_at);
     float *const judged = memory.own<float>(judged_at), *const exact = memory.own<float>(exact_at);
-    launch_reach_few(fast, fast, {nullptr, nullptr, first_counts, first, shape.documents, judged}, wanted(kFirst),
-                     shape.queries, stream);
+    launch_reach_judged(fast, fast, nullptr, 0.0f, {nullptr, nullptr, first_counts, first, shape.documents, judged},
+                        wanted(kFirst), shape.queries, stream);
     launch_exact(store, queries, {kept.first_pieces, first_counts, first, shape.documents}, shape.queries, stream,
                  memory.count<uint32_t>(first_parts_at), exact);
     uint32_t *const counts = memory.output<uint32_t>(counts_at), *const found = memory.output<uint32_t>(found_at);

@@ -45,12 +45,10 @@ struct Scanner::Recorded {
     launch_collect(fast, {fast.digits, nullptr, first_counts, first, shape.room}, k, shape.queries, documents, stream);
     launch_exact(store, queries, {first_pieces, first_counts, first, shape.room}, shape.queries, stream,
                  memory.count<uint32_t>(first_parts_at), memory.own<float>(first_scores_at));
-    const Ranked exact{memory.own<float>(first_scores_at), first_counts, shape.room, 0, nullptr,
-                       memory.count<uint32_t>(exact_digits_at)};
-    launch_count(exact, k, shape.queries, shape.room, stream);
+    const Ranked exact{memory.own<float>(first_scores_at), first_counts, shape.room};
     uint32_t *const counts = memory.output<uint32_t>(counts_at), *const last = memory.output<uint32_t>(documents_at);
     const float* const bounds = memory.input<float>(bounds_at);
-    launch_collect(fast, {exact.digits, bounds, counts, last, shape.room}, k, shape.queries, documents, stream);
+    launch_reach_few(exact, fast, {nullptr, bounds, counts, last, shape.room}, k, shape.queries, documents, stream);
     launch_exact(store, queries, {first_pieces, counts, last, shape.room}, shape.queries, stream,
                  memory.count<uint32_t>(last_parts_at), memory.output<float>(scores_at));
     memory.end(stream);
@@ -79,7 +77,6 @@ struct Scanner::Recorded {
   const size_t fast_digits_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitWords);
   const size_t first_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.room));
   const size_t last_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.room));
-  const size_t exact_digits_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitWords);
 
   Layout outputs;  // counts first: they are zeros, too
   const size_t counts_at = outputs.add<uint32_t>(shape.queries);

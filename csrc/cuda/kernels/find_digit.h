@@ -8,11 +8,10 @@ namespace jcb::cuda {
 JCB_ANYWHERE constexpr int digit_bits(int pass) { return pass == 2 ? 10 : 11; }
 JCB_ANYWHERE constexpr int digit_shift(int pass) { return pass == 0 ? 21 : pass == 1 ? 10 : 0; }
 
-// Whether a key has the digits that were found in the passes before, and its digit of this one.
+// Whether a key has the digits that were found in the passes before.
 JCB_DEVICE bool agrees_so_far(uint32_t key, uint32_t found, int pass) {
   return pass == 0 || key >> (digit_shift(pass) + digit_bits(pass)) == found;
 }
-JCB_DEVICE uint32_t digit_of(uint32_t key, int pass) { return key >> digit_shift(pass) & ((1u << digit_bits(pass)) - 1); }
 
 // In shared memory.
 struct DigitCounts {
@@ -21,25 +20,16 @@ struct DigitCounts {
   uint32_t value, above, count;
 };
 
+// One more of a key's digit. Lanes that have the same, as nearly all scores have the same highest digit, are one addition:
+// ATOMS.POPC.INC.
+JCB_DEVICE void count_digit(DigitCounts& counts, uint32_t key, int pass) {
+  add_atomically(&counts.bins[key >> digit_shift(pass) & ((1u << digit_bits(pass)) - 1)], 1u);
+}
+
 template <int kThreads>
 JCB_DEVICE void clear(DigitCounts& counts) {
   for (int i = threadIdx.x; i < kDigitBins; i += kThreads) counts.bins[i] = 0;
   block_barrier();
-}
-
-// One more of a digit, for each lane that has one. Lanes with the digit of the first of them are added at once: of scores
-// nearly all have the same highest digit.
-JCB_DEVICE void count_digit(DigitCounts& counts, uint32_t digit, bool is_counted) {
-  const uint32_t counted = ballot(is_counted);
-  if (counted == 0) return;
-  const int first = static_cast<int>(number_of_bits((counted & (0 - counted)) - 1));
-  const uint32_t common = shuffle(digit, first);
-  const uint32_t alike = ballot(is_counted && digit == common);
-  if (static_cast<int>(threadIdx.x % kWarpLanes) == first) {
-    add_atomically(&counts.bins[digit], number_of_bits(alike));
-  } else if (is_counted && digit != common) {
-    add_atomically(&counts.bins[digit], 1u);
-  }
 }
 
 // The digit, how many keys have a higher one and how many have it; value kDigitBins where there are too few.

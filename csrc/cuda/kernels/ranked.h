@@ -18,6 +18,7 @@ struct Ranked {
   uint32_t* digits = nullptr;     // [queries][kDigitWords], zeros before the first pass
   const uint32_t* numbers = nullptr;  // [queries][stride]: the documents that have the scores; null: documents 0, 1 ..
   float more_than = kMinusInfinity;   // only such scores count
+  int passes = kDigitPasses;          // that find the k-th: 2 where the last ten bits of all scores are zero
 
   JCB_DEVICE uint32_t length(uint32_t query) const {
     if (counts == nullptr) return count;

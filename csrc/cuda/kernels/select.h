@@ -16,16 +16,21 @@ constexpr int kSelectThreads = 256;
 constexpr int kScoresAtOnce = 4;                                           // of a thread
 constexpr uint32_t kScoresABlock = kSelectThreads * kScoresAtOnce;         // at least
 
-// Scores of a query that a thread looks at together: first, first + stride and so on. -inf, which never counts, beyond the
-// last.
+// Scores of a query that a thread looks at together, those of the block from `first` on: its own, and each a stride
+// further. -inf, which never counts, beyond the last.
 struct SomeScores {
   float values[kScoresAtOnce];
 
   JCB_DEVICE SomeScores(const float* scores, uint32_t length, uint32_t first, uint32_t stride) {
+    const float* const own = scores + first + threadIdx.x;
+    if (first + kScoresAtOnce * stride <= length) {
 #pragma unroll
-    for (int j = 0; j < kScoresAtOnce; ++j) {
-      const uint32_t i = first + j * stride;
-      values[j] = i < length ? scores[i] : kMinusInfinity;
+      for (int j = 0; j < kScoresAtOnce; ++j) values[j] = own[j * stride];
+    } else {
+#pragma unroll
+      for (int j = 0; j < kScoresAtOnce; ++j) {
+        values[j] = first + threadIdx.x + j * stride < length ? own[j * stride] : kMinusInfinity;
+      }
     }
   }
 };
@@ -71,12 +76,12 @@ JCB_KERNEL(kSelectThreads, 2) count_digits(Ranked ranked, const uint32_t* k, int
   const float* const scores = ranked.scores + query * ranked.stride;
   const uint32_t length = key.is_there ? ranked.length(query) : 0;
   for (uint32_t first = block * kSelectThreads; first < length; first += kScoresAtOnce * stride) {
-    const SomeScores some(scores, length, first + threadIdx.x, stride);
+    const SomeScores some(scores, length, first, stride);
 #pragma unroll
     for (int j = 0; j < kScoresAtOnce; ++j) {
       const uint32_t own = key_of(some.values[j]);
       const bool agrees = agrees_so_far(own, key.value, pass);
-      count_digit(shared, digit_of(own, pass), agrees && ranked.counts_score(first + threadIdx.x + j * stride, some.values[j]));
+      if (agrees && ranked.counts_score(first + threadIdx.x + j * stride, some.values[j])) count_digit(shared, own, pass);
     }
   }
   block_barrier();
@@ -95,7 +100,7 @@ JCB_DEVICE void collect(const Ranked& ranked, const Reaching& given, uint32_t qu
   const size_t own_place = static_cast<size_t>(query) * given.room;
   // All lanes of a warp stay in the loop: they count together, and one of them asks for their places.
   for (; first < length; first += kScoresAtOnce * stride) {
-    const SomeScores some(scores, length, first + threadIdx.x, stride);
+    const SomeScores some(scores, length, first, stride);
     uint32_t numbers[kScoresAtOnce], reaching[kScoresAtOnce], count = 0;
 #pragma unroll
     for (int j = 0; j < kScoresAtOnce; ++j) {
@@ -133,8 +138,9 @@ JCB_DEVICE uint64_t floor_of(const Reaching& given, float kth, float margin) {
 JCB_KERNEL(kSelectThreads, 2) collect_reaching(Ranked ranked, Reaching given, const uint32_t* k, uint32_t blocks_a_query) {
   DigitCounts& shared = *reinterpret_cast<DigitCounts*>(dynamic_shared());
   const uint32_t query = blockIdx.x / blocks_a_query, block = blockIdx.x % blocks_a_query;
-  const KthKey key = key_before(given.digits + static_cast<size_t>(query) * kDigitWords, *k, kDigitPasses, shared);
-  const float kth = key.is_there ? score_of(key.value) : kMinusInfinity;
+  const KthKey key = key_before(given.digits + static_cast<size_t>(query) * kDigitWords, *k, ranked.passes, shared);
+  const uint32_t whole = key.value << (ranked.passes == kDigitPasses ? 0 : digit_bits(kDigitPasses - 1));
+  const float kth = key.is_there ? score_of(whole) : kMinusInfinity;
   if (given.kths != nullptr && block == 0 && threadIdx.x == 0) given.kths[query] = kth;
   const uint64_t floor = key.is_there ? floor_of(given, kth, given.margins == nullptr ? 0.0f : given.margins[query]) : 0;
   collect(ranked, given, query, floor, block * kSelectThreads, blocks_a_query * kSelectThreads, &given.counts[query]);
@@ -158,12 +164,12 @@ JCB_DEVICE KthKey kth_of_few(const float* scores, uint32_t length, uint32_t k, D
   for (int pass = 0; pass < kDigitPasses && kth.is_there; ++pass) {
     clear<kFewThreads>(shared);
     for (uint32_t first = 0; first < length; first += kScoresAtOnce * kFewThreads) {
-      const SomeScores some(scores, length, first + threadIdx.x, kFewThreads);
+      const SomeScores some(scores, length, first, kFewThreads);
 #pragma unroll
       for (int j = 0; j < kScoresAtOnce; ++j) {
         bool counts = false;
         const uint32_t own = key(first + threadIdx.x + j * kFewThreads, some.values[j], counts);
-        count_digit(shared, digit_of(own, pass), counts && agrees_so_far(own, kth.value, pass));
+        if (counts && agrees_so_far(own, kth.value, pass)) count_digit(shared, own, pass);
       }
     }
     block_barrier();
@@ -181,13 +187,14 @@ JCB_DEVICE KthKey kth_score_of_few(const Ranked& ranked, uint32_t query, uint32_
 }
 
 // Of the scores of `found_in`, the k-th is the floor for `ranked`: which may be the same, or other scores of these and
-// other documents.
+// other documents. Those may be many, for several blocks, each of which finds the k-th for itself.
 // judged: null, or the scores [queries][stride] that `ranked` has for the documents of found_in: the floor is lower by
 // `errors` times the largest difference.
 JCB_KERNEL(kFewThreads, 2) reach_few(Ranked found_in, Ranked ranked, const float* judged, float errors, Reaching given,
-                                     const uint32_t* k) {
+                                     const uint32_t* k, uint32_t blocks_a_query) {
   FewShared& shared = *reinterpret_cast<FewShared*>(dynamic_shared());
-  const uint32_t query = blockIdx.x, length = found_in.length(query);
+  const uint32_t query = blockIdx.x / blocks_a_query, block = blockIdx.x % blocks_a_query;
+  const uint32_t length = found_in.length(query);
   if (threadIdx.x == 0) shared.found = shared.worst = 0;
   const KthKey key = kth_score_of_few(found_in, query, *k, shared.digits);
   if (judged != nullptr) {
@@ -200,11 +207,13 @@ JCB_KERNEL(kFewThreads, 2) reach_few(Ranked found_in, Ranked ranked, const float
   }
   block_barrier();
   const float kth = key.is_there ? score_of(key.value) : kMinusInfinity;
-  const uint64_t floor = key.is_there ? floor_of(given, kth, errors * float_of_bits(shared.worst)) : 0;
-  collect(ranked, given, query, floor, 0, kFewThreads, &shared.found);
+  const float margin = errors * float_of_bits(shared.worst) + (given.margins == nullptr ? 0.0f : given.margins[query]);
+  const uint64_t floor = key.is_there ? floor_of(given, kth, margin) : 0;
+  uint32_t* const counter = blocks_a_query == 1 ? &shared.found : &given.counts[query];
+  collect(ranked, given, query, floor, block * kFewThreads, blocks_a_query * kFewThreads, counter);
   block_barrier();
-  if (threadIdx.x != 0) return;
-  given.counts[query] = shared.found;
+  if (threadIdx.x != 0 || block != 0) return;
+  if (blocks_a_query == 1) given.counts[query] = shared.found;
   if (given.kths != nullptr) given.kths[query] = kth;
 }
 
