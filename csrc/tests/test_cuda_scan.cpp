@@ -206,6 +206,35 @@ void test_documents_that_are_alike_do_not_fit_and_that_is_told() {
   JCB_CHECK(!search(large, cuda::kMostWanted + 1), "more hits than lists are made for");
 }
 
+// A GPU that has room for some graphs: those of before make way, and where nothing is left to go, the search is refused.
+void test_graphs_make_way_for_a_new_one() {
+  CorpusOptions options;
+  options.dim = 32;
+  options.document_lengths.assign(60, 5);
+  const Corpus corpus(options);
+  const cuda::DeviceStore store(store_of(corpus));
+  cuda::Scanner scanner(store);
+  const size_t before = cuda::emulation::allocations.bytes, unlimited = cuda::emulation::settings.memory;
+  check_search({"two pieces", {40}, 3, false}, corpus, store, scanner);
+  check_search({"three pieces", {80}, 3, false}, corpus, store, scanner);
+  const size_t held = cuda::emulation::allocations.bytes - before;
+  cuda::emulation::settings.memory = before + held + 1000;
+  const Queries queries(corpus, {100}, 11);
+  cuda::Found found;
+  const auto search = [&] { scanner.search(queries.vectors.data(), queries.offsets.data(), 1, 3, nullptr, found); };
+  search();
+  JCB_CHECK(scanner.graphs() == 1 && found.documents.size() >= 3, "%zu graphs, %zu found", scanner.graphs(), found.documents.size());
+  const Queries other(corpus, {10}, 11);
+  cuda::emulation::settings.memory = before + 1000;
+  JCB_CHECK(throws<cuda::DeviceError>([&] {
+              scanner.search(other.vectors.data(), other.offsets.data(), 1, 3, nullptr, found);
+            }),
+            "no room for any graph");
+  cuda::emulation::settings.memory = unlimited;
+  search();
+  JCB_CHECK(scanner.graphs() == 1 && found.documents.size() >= 3, "a search after one that was refused");
+}
+
 void test_searches_of_nothing_and_of_what_is_no_number() {
   CorpusOptions options;
   options.dim = 32;
