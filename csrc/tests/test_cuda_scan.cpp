@@ -280,6 +280,7 @@ int run_all() {
   test_the_best_are_found_with_their_exact_scores();
   test_documents_that_are_alike_do_not_fit_and_that_is_told();
   test_searches_of_nothing_and_of_what_is_no_number();
+  test_graphs_make_way_for_a_new_one();
   test_nothing_of_a_graph_waits_or_allocates();
   return report("test_cuda_scan");
 }
