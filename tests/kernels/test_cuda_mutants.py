@@ -76,8 +76,8 @@ MUTANTS = {
     ),
     "warps do not wait for each other's maxima": (
         KERNELS + "maxsim_exact.h",
-        "  block_barrier();\n  if (warp != 0) return 0.0f;",
-        "  if (warp != 0) return 0.0f;",
+        "  block_barrier();\n  for (int other = 0;",
+        "  for (int other = 0;",
     ),
     "the query's unit misses the levels'": (
         KERNELS + "prepare_queries.h",
@@ -150,7 +150,7 @@ SCAN_MUTANTS = {
         "counts.bins[i] = 0;",
     ),
     "what is masked is collected": (
-        KERNELS + "select.h",
+        KERNELS + "ranked.h",
         "(mask == nullptr || (mask[i >> 3] >> (i & 7) & 1))",
         "true",
     ),
