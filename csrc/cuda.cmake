@@ -20,6 +20,15 @@ find_program(JCB_NVIDIA_SMI nvidia-smi)
 find_library(JCB_CUDA_DRIVER NAMES libcuda.so.1 cuda)
 file(GLOB cuda_sources CONFIGURE_DEPENDS csrc/cuda/*.cu csrc/cuda/*.cpp)
 
+# A driver without a GPU in sight, as where an image is built: code is then for whatever comes.
+set(JCB_SEES_GPU OFF)
+if(JCB_NVIDIA_SMI)
+  execute_process(COMMAND ${JCB_NVIDIA_SMI} -L OUTPUT_VARIABLE gpus RESULT_VARIABLE failed ERROR_QUIET)
+  if(failed EQUAL 0 AND gpus MATCHES "GPU [0-9]")
+    set(JCB_SEES_GPU ON)
+  endif()
+endif()
+
 set(JCB_BUILD_CUDA OFF)
 file(REMOVE ${CMAKE_BINARY_DIR}/jcb_cuda_wanted)
 if(JCB_CUDA STREQUAL "off")
@@ -45,7 +54,7 @@ endif()
 
 if(JCB_BUILD_CUDA)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    if(JCB_NVIDIA_SMI OR JCB_CUDA_DRIVER)
+    if(JCB_SEES_GPU)
       set(CMAKE_CUDA_ARCHITECTURES native)
     else()
       # Built for another machine: code for each generation, and PTX for those to come.

@@ -117,6 +117,27 @@ def test_a_compiler_that_fails_is_a_warning(tmp_path: Path) -> None:
     assert "cannot compile a test program" in " ".join(run.stderr.split())
 
 
+def test_a_driver_without_a_gpu_in_sight_builds_for_every_generation(tmp_path: Path) -> None:
+    """Where an image is built, there is a driver and no GPU: code for the GPU at hand would be for none."""
+    option = CUDA_OPTION.read_text()
+    decided = option[: option.index("set(JCB_BUILD_CUDA OFF)")]
+    (tmp_path / "option.cmake").write_text(f'{decided}\nmessage(STATUS "sees a GPU: ${{JCB_SEES_GPU}}")\n')
+    project = "cmake_minimum_required(VERSION 3.26)\nproject(option LANGUAGES NONE)\ninclude(option.cmake)\n"
+    (tmp_path / "CMakeLists.txt").write_text(project)
+    answers = {
+        "OFF": ("exit 9", "echo 'No devices found.'", "echo 'NVIDIA-SMI has failed'; exit 9"),
+        "ON": ("echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'",),
+    }
+    for seen, scripts in answers.items():
+        for script in scripts:
+            program = executable(tmp_path / "nvidia-smi", f"#!/bin/sh\n{script}\n")
+            command = [str(Path(sys.executable).parent / "cmake"), "-S", str(tmp_path), "-B", str(tmp_path / "build")]
+            definitions = [f"-DJCB_NVIDIA_SMI={program}", "-DJCB_NVCC=", "-DJCB_CUDA_DRIVER=", "-GNinja"]
+            env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+            run = subprocess.run([*command, *definitions], env=env, capture_output=True, text=True, check=True)
+            assert f"sees a GPU: {seen}" in run.stdout, script
+
+
 def test_the_environment_chooses_unless_a_cache_variable_does(tmp_path: Path) -> None:
     assert "CUDA kernels: no: JCB_CUDA=off" in decide_cuda(tmp_path, JCB_CUDA="off").stdout
     assert "nvcc was not found" in decide_cuda(tmp_path, "JCB_CUDA=auto", JCB_CUDA="off").stdout

@@ -25,6 +25,10 @@ inline int device_count() {
 inline std::string device_name(int number) {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, number), "asking for the GPU's name");
+  if (properties.major < 8) {
+    throw DeviceError(std::string(properties.name) + " has compute capability " + std::to_string(properties.major) + "." +
+                      std::to_string(properties.minor) + "; the CUDA kernels need 8.0 or more");
+  }
   return properties.name;
 }
 class DeviceScope {
@@ -68,7 +72,16 @@ inline size_t free_host_memory() {
   return free;
 }
 
+// Some virtual GPUs have no pools of memory.
+inline bool has_memory_pool() {
+  int device = 0, has = 0;
+  check(cudaGetDevice(&device), "asking for the current GPU");
+  check(cudaDeviceGetAttribute(&has, cudaDevAttrMemoryPoolsSupported, device), "asking for the GPU's memory pool");
+  return has != 0;
+}
+
 inline void keep_freed_memory() {
+  if (!has_memory_pool()) return;
   int device = 0;
   cudaMemPool_t pool = nullptr;
   uint64_t bytes = uint64_t{256} << 20;
@@ -87,7 +100,7 @@ inline int multiprocessors() {
 // From the device's pool, in the order of the default stream: cudaMalloc would wait for the GPU.
 inline void* allocate(size_t bytes) {
   void* memory = nullptr;
-  const cudaError_t result = cudaMallocAsync(&memory, bytes, nullptr);
+  const cudaError_t result = has_memory_pool() ? cudaMallocAsync(&memory, bytes, nullptr) : cudaMalloc(&memory, bytes);
   if (result == cudaErrorMemoryAllocation) {
     size_t free = 0, total = 0;
     cudaGetLastError();
@@ -100,7 +113,9 @@ inline void* allocate(size_t bytes) {
 }
 // Nothing to throw from a destructor: after an error that cannot be undone, the process ends its use of the GPU anyway.
 inline void release(void* memory) noexcept {
-  if (cudaFreeAsync(memory, nullptr) != cudaSuccess) cudaGetLastError();
+  if (cudaFreeAsync(memory, nullptr) == cudaSuccess) return;
+  cudaGetLastError();
+  if (cudaFree(memory) != cudaSuccess) cudaGetLastError();  // where it came from no pool
 }
 
 inline void synchronise(Stream stream) { check(cudaStreamSynchronize(stream), "waiting for the GPU"); }
@@ -129,13 +144,20 @@ inline void* allocate_pinned(size_t bytes) {
 inline void release_pinned(void* memory) noexcept {
   if (cudaFreeHost(memory) != cudaSuccess) cudaGetLastError();
 }
+// Whether work is only looked at for its kernels, which are loaded then: a driver loads a kernel when it is first launched,
+// and while a graph is recorded it need not be able to.
+inline thread_local bool only_loads = false;
+
 inline void begin_to_device(void* to, const void* from, size_t bytes, Stream stream) {
+  if (only_loads) return;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copying to the GPU");
 }
 inline void begin_from_device(void* to, const void* from, size_t bytes, Stream stream) {
+  if (only_loads) return;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "copying from the GPU");
 }
 inline void set_to_zero(void* to, size_t bytes, Stream stream) {
+  if (only_loads) return;
   check(cudaMemsetAsync(to, 0, bytes, stream), "setting memory to zero");
 }
 
@@ -143,6 +165,7 @@ class Graph {
  public:
   template <class Work>
   Graph(Stream stream, const Work& work) {
+    load(work);
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a graph");
     cudaGraph_t graph = nullptr;
     try {
@@ -164,6 +187,18 @@ class Graph {
   void run(Stream stream) const { check(cudaGraphLaunch(ready_, stream), "launching a graph"); }
 
  private:
+  template <class Work>
+  static void load(const Work& work) {
+    only_loads = true;
+    try {
+      work();
+    } catch (...) {
+      only_loads = false;
+      throw;
+    }
+    only_loads = false;
+  }
+
   cudaGraphExec_t ready_ = nullptr;
 };
 
@@ -197,6 +232,11 @@ void launch(Stream stream, unsigned blocks, unsigned threads, size_t shared_byte
   if (shared_bytes > kWithoutAsking) {
     check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
           "asking for shared memory");
+  }
+  if (only_loads) {
+    cudaFuncAttributes attributes;
+    check(cudaFuncGetAttributes(&attributes, kKernel), "loading a kernel");
+    return;
   }
   kKernel<<<blocks, threads, shared_bytes, stream>>>(arguments...);
   check(cudaGetLastError(), "launching a kernel");

@@ -1,6 +1,8 @@
-// The graphs of a search, one for each shape of a call: recorded when first wanted, some of them kept.
+// The graphs of a search, one for each shape of a call: recorded when first wanted; those used last are kept.
 #pragma once
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,8 +22,11 @@ class RecordedGraphs {
   Recorded& take(const Shape& shape, const Make& make) {
     last_ = nullptr;
     const auto known = graphs_.find(shape);
-    if (known != graphs_.end()) return *known->second;
-    if (graphs_.size() >= kMost) graphs_.clear();
+    if (known != graphs_.end()) return known->second.used(++uses_);
+    if (graphs_.size() >= kMost) {
+      const auto later = [](const auto& one, const auto& other) { return one.second.use < other.second.use; };
+      graphs_.erase(std::min_element(graphs_.begin(), graphs_.end(), later));
+    }
     try {
       return keep(shape, make);
     } catch (const DeviceError&) {  // for want of memory, which the other graphs may hold
@@ -58,13 +63,24 @@ class RecordedGraphs {
  private:
   template <class Make>
   Recorded& keep(const Shape& shape, const Make& make) {
-    return *graphs_.emplace(shape, make(stream_.get())).first->second;
+    return graphs_.emplace(shape, Kept{make(stream_.get()), 0}).first->second.used(++uses_);
   }
+
+  struct Kept {
+    std::unique_ptr<Recorded> recorded;
+    uint64_t use;  // the last one
+
+    Recorded& used(uint64_t now) {
+      use = now;
+      return *recorded;
+    }
+  };
 
   static constexpr size_t kMost = 8;  // each has its own arrays: a score a document and query, for one
 
   OwnStream stream_;
-  std::map<Shape, std::unique_ptr<Recorded>> graphs_;
+  std::map<Shape, Kept> graphs_;
+  uint64_t uses_ = 0;
   Recorded* last_ = nullptr;  // whose run was the last to end well
 };
 

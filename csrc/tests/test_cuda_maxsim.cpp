@@ -517,7 +517,44 @@ void test_scalars_are_cut_down_to_the_largest_of_their_segment() {
 
 }  // namespace
 
+struct Shares {
+  uint32_t *firsts, *lasts;
+};
+JCB_KERNEL(64, 1) find_shares(cuda::Work work, cuda::Piece piece, uint32_t warps, Shares shares) {
+  const uint32_t warp = blockIdx.x * 2 + threadIdx.x / cuda::kWarpLanes;
+  const cuda::Share share = cuda::share_of(work, piece, warp, warps);
+  if (threadIdx.x % cuda::kWarpLanes == 0) shares.firsts[warp] = share.first, shares.lasts[warp] = share.last;
+}
+
+// Every item is one warp's, and no warp has more than its part and an item, however many have no tiles.
+void test_items_are_shared_by_their_weight() {
+  std::mt19937 random(12);
+  for (const uint32_t items : {0u, 1u, 31u, 33u, 1000u, 40000u}) {
+    for (const uint32_t warps : {2u, 6u, 64u, 2112u}) {
+      std::vector<uint64_t> sums{5};  // of other items before
+      for (uint32_t i = 0; i < items + 3; ++i) sums.push_back(sums.back() + (i > items / 2 ? 0 : random() % 12));
+      const DeviceArray<uint64_t> there(sums, {});
+      const DeviceArray<uint32_t> firsts(warps), lasts(warps);
+      const cuda::Piece piece{0, 1, 2, items, 0};
+      cuda::launch<find_shares>({}, warps / 2, 64, 0, cuda::Work{nullptr, there.data(), there.data()}, piece, warps,
+                                Shares{firsts.data(), lasts.data()});
+      const std::vector<uint32_t> first = back(firsts), last = back(lasts);
+      const auto weight = [&](uint32_t from, uint32_t to) { return sums[to] - sums[from] + to - from; };
+      const uint64_t most = weight(2, 2 + items) / warps + 1 + 12;
+      uint32_t expected = 2;
+      for (uint32_t warp = 0; warp < warps; ++warp) {
+        JCB_CHECK(first[warp] == expected && last[warp] >= expected, "warp %u of %u has %u .. %u", warp, warps, first[warp], last[warp]);
+        JCB_CHECK(weight(first[warp], last[warp]) <= most, "warp %u of %u has %llu of %u items", warp, warps,
+                  static_cast<unsigned long long>(weight(first[warp], last[warp])), items);
+        expected = last[warp];
+      }
+      JCB_CHECK(expected == 2 + items, "%u items of %u are somebody's", expected - 2, items);
+    }
+  }
+}
+
 int run_all() {
+  test_items_are_shared_by_their_weight();
   test_every_dimension_is_scored();
   test_every_width_of_codes_is_scored();
   test_the_most_dimensions_are_scored();

@@ -23,13 +23,6 @@ namespace {
 using cuda::DeviceArray;
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 
-template <class Value>
-std::vector<Value> back(const DeviceArray<Value>& array) {
-  std::vector<Value> values(array.size());
-  if (!values.empty()) cuda::from_device(values.data(), array.data(), values.size() * sizeof(Value), {});
-  return values;
-}
-
 // A corpus with its postings, as one segment or, twice over, as two.
 struct Posted {
   explicit Posted(const CorpusOptions& options, int copies = 1) : corpus(options), copies(copies) {

@@ -235,6 +235,22 @@ void test_graphs_make_way_for_a_new_one() {
   JCB_CHECK(scanner.graphs() == 1 && found.documents.size() >= 3, "a search after one that was refused");
 }
 
+void test_the_graph_used_longest_ago_makes_way() {
+  CorpusOptions options;
+  options.dim = 32;
+  options.document_lengths.assign(5, 3);
+  const Corpus corpus(options);
+  const cuda::DeviceStore store(store_of(corpus));
+  cuda::Scanner scanner(store);
+  for (int64_t pieces = 1; pieces <= 8; ++pieces) check_search({"a shape", {32 * pieces}, 2, false}, corpus, store, scanner);
+  check_search({"the first again", {20}, 2, false}, corpus, store, scanner);
+  check_search({"a ninth", {32 * 9}, 2, false}, corpus, store, scanner);
+  JCB_CHECK(scanner.graphs() == 8, "%zu graphs", scanner.graphs());
+  const size_t held = cuda::emulation::allocations.bytes;
+  check_search({"the first is there", {20}, 2, false}, corpus, store, scanner);
+  JCB_CHECK(cuda::emulation::allocations.bytes == held, "it was made again");
+}
+
 void test_searches_of_nothing_and_of_what_is_no_number() {
   CorpusOptions options;
   options.dim = 32;
@@ -281,6 +297,7 @@ int run_all() {
   test_documents_that_are_alike_do_not_fit_and_that_is_told();
   test_searches_of_nothing_and_of_what_is_no_number();
   test_graphs_make_way_for_a_new_one();
+  test_the_graph_used_longest_ago_makes_way();
   test_nothing_of_a_graph_waits_or_allocates();
   return report("test_cuda_scan");
 }

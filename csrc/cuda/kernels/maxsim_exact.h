@@ -1,7 +1,8 @@
 // MaxSim in fp32 over decoded vectors: what ranks hits. For some hundreds of documents.
 //
 // A block scores one document for one piece; its warps take the tiles in turns. A lane is a query token. A block of 32
-// dimensions at a time is decoded into shared memory, and every lane multiplies it with its own column of the query.
+// dimensions at a time is decoded into shared memory, where the query's values of these arrive meanwhile, and every lane
+// multiplies them with its own column of the query.
 // Sums go through the dimensions in order, whatever the launch looks like.
 #pragma once
 #include "cuda/kernels/keys.h"
@@ -12,8 +13,9 @@ namespace jcb::cuda {
 
 constexpr int kExactWarps = 4, kExactThreads = kExactWarps * kWarpLanes;
 constexpr int kDecodedStride = kTileTokens + 4;  // floats from one dimension to the next: few conflicts, and 16 bytes apart
-constexpr size_t kExactSharedBytes =
-    kExactWarps * (kBlockDimensions * kDecodedStride + kColumns) * sizeof(float);
+// Of a warp: decoded values of a block of dimensions, the query's values there, and maxima.
+constexpr int kExactFloats = kBlockDimensions * (kDecodedStride + kColumns) + kColumns;
+constexpr size_t kExactSharedBytes = kExactWarps * kExactFloats * sizeof(float);
 
 // centroids: [K, dim]. levels: [2^bits]; of 8 bits LevelBytes::by_rank, and ranks: [tiles], the codes that choose there
 // among the levels of an integer. Raw vectors need none of these.
@@ -121,10 +123,11 @@ template <int kWidth>
 JCB_DEVICE float exact_maxima(const Queries& queries, uint32_t piece_number, const Decoding& given, const DocumentTiles& tiles) {
   const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes;
   const TileShape shape(given.bits, given.blocks);
-  float* const decoded = reinterpret_cast<float*>(dynamic_shared()) + warp * kBlockDimensions * kDecodedStride;
-  float* const maxima = reinterpret_cast<float*>(dynamic_shared()) + kExactWarps * kBlockDimensions * kDecodedStride;
-  const float* const columns =
-      queries.columns + static_cast<size_t>(piece_number) * given.blocks * kBlockDimensions * kColumns + lane;
+  float* const maxima = reinterpret_cast<float*>(dynamic_shared());  // of all warps
+  float* const columns = maxima + kExactWarps * kColumns + warp * kBlockDimensions * (kDecodedStride + kColumns);
+  float* const decoded = columns + kBlockDimensions * kColumns;
+  const float* const all_columns =
+      queries.columns + static_cast<size_t>(piece_number) * given.blocks * kBlockDimensions * kColumns;
 
   float best = kMinusInfinity;
   for (uint32_t i = tiles.part + warp * tiles.parts; i < tiles.count; i += kExactWarps * tiles.parts) {
@@ -136,10 +139,15 @@ JCB_DEVICE float exact_maxima(const Queries& queries, uint32_t piece_number, con
     if constexpr (kWidth != kRawBits) rows = scalars[lane / 4];
     float sums[kTileTokens] = {};
     for (int block = 0; block < given.blocks; ++block) {
+      for (int four = lane; four < kBlockDimensions * kColumns / 4; four += kWarpLanes) {
+        copy_16(reinterpret_cast<char*>(columns + 4 * four), all_columns + block * kBlockDimensions * kColumns + 4 * four);
+      }
+      close_copies();
       decode_block<kWidth>(given, shape, tile, ranks, rows, block, lane, decoded);
+      wait_for_copies<0>();
       warp_barrier();
       for (int d = 0; d < kBlockDimensions; ++d) {
-        const float own = columns[(block * kBlockDimensions + d) * kColumns];
+        const float own = columns[d * kColumns + lane];
         const float4* const values = reinterpret_cast<const float4*>(decoded + d * kDecodedStride);
 #pragma unroll
         for (int four = 0; four < kTileTokens / 4; ++four) {
@@ -200,12 +208,16 @@ constexpr uint32_t kMostParts = 8;
 JCB_DEVICE bool is_last_part(const SharedDocuments& shared, uint32_t place, uint32_t parts, float& best) {
   uint32_t* const maximum = shared.maxima + static_cast<size_t>(place) * kColumns + threadIdx.x;
   maximum_atomically(maximum, key_of(best));
-  publish();
   warp_barrier();
   uint32_t before = 0;
-  if (threadIdx.x == 0) before = add_atomically(&shared.done[place], 1u);
-  if (shuffle(before, 0) + 1 != parts) return false;
-  publish();
+  if (threadIdx.x == 0) {
+    publish();
+    before = add_atomically(&shared.done[place], 1u);
+    publish();
+  }
+  const bool is_last = shuffle(before, 0) + 1 == parts;
+  warp_barrier();
+  if (!is_last) return false;
   best = score_of(maximum_atomically(maximum, 0u));
   return true;
 }

@@ -35,29 +35,41 @@ struct Share {
   uint32_t first, last;
 };
 
-// The first item of first .. last - 1 that starts at or after a tile.
-JCB_DEVICE uint32_t first_item_at(const uint64_t* tile_sums, uint32_t first, uint32_t last, uint64_t tile) {
-  while (first < last) {
-    const uint32_t middle = first + (last - first) / 2;
-    if (tile_sums[middle] < tile) {
-      first = middle + 1;
-    } else {
-      last = middle;
-    }
-  }
-  return first;
-}
+// The weight of all items before one: their tiles, and one for each.
+JCB_DEVICE uint64_t weight_before(const Work& work, uint32_t item) { return work.tile_sums[item] + item; }
 
-// A piece's items are parted by tiles: an item belongs to the warp in whose equal part its first tile lies, and what is
-// left over at the end, items without tiles, to the last warp.
+// The first of some items that has at least `weight` before it, which a warp's lanes look for together: 32 items at a time.
+struct Border {
+  uint32_t first, last;  // it is one of these
+  uint64_t weight;
+
+  JCB_DEVICE bool is_found() const { return first == last; }
+  JCB_DEVICE uint32_t step() const { return (last - first + kWarpLanes - 1) / kWarpLanes; }
+  JCB_DEVICE bool is_behind(const Work& work) const {  // the item that this lane looks at
+    const uint32_t item = first + threadIdx.x % kWarpLanes * step();
+    return item < last && weight_before(work, item) < weight;
+  }
+  JCB_DEVICE void narrow(uint32_t behind) {  // so many lanes' items are
+    const uint32_t wide = step(), end = first + behind * wide;
+    first = behind == 0 ? first : end - wide + 1;
+    last = behind == 0 ? first : end < last ? end : last;
+  }
+};
+
+// A piece's items are parted by weight: an item belongs to the warp in whose equal part it begins, and what is left over
+// at the end to the last warp. All lanes of the warp together.
 JCB_DEVICE Share share_of(const Work& work, const Piece& piece, uint32_t warp, uint32_t warps) {
   const uint32_t last = piece.first_item + piece.items;
-  const uint64_t begin = work.tile_sums[piece.first_item], tiles = work.tile_sums[last] - begin;
-  const auto border = [&](uint32_t before) {
-    return before == warps ? last
-                           : first_item_at(work.tile_sums, piece.first_item, last, begin + tiles * before / warps);
-  };
-  return {border(warp), border(warp + 1)};
+  const uint64_t begin = weight_before(work, piece.first_item), weight = weight_before(work, last) - begin;
+  Border from{piece.first_item, last, begin + weight * warp / warps};
+  Border to{piece.first_item, last, begin + weight * (warp + 1) / warps};
+  if (warp + 1 == warps) to.first = last;
+  while (!from.is_found() || !to.is_found()) {
+    const uint32_t behind_from = ballot(from.is_behind(work)), behind_to = ballot(to.is_behind(work));
+    from.narrow(number_of_bits(behind_from));
+    to.narrow(number_of_bits(behind_to));
+  }
+  return {from.first, to.first};
 }
 
 }  // namespace jcb::cuda
