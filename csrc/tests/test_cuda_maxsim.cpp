@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <random>
 #include <vector>
 
 #include "tests/check.h"
@@ -533,8 +534,8 @@ void test_items_are_shared_by_their_weight() {
     for (const uint32_t warps : {2u, 6u, 64u, 2112u}) {
       std::vector<uint64_t> sums{5};  // of other items before
       for (uint32_t i = 0; i < items + 3; ++i) sums.push_back(sums.back() + (i > items / 2 ? 0 : random() % 12));
-      const DeviceArray<uint64_t> there(sums, {});
-      const DeviceArray<uint32_t> firsts(warps), lasts(warps);
+      const cuda::DeviceArray<uint64_t> there(sums, {});
+      const cuda::DeviceArray<uint32_t> firsts(warps), lasts(warps);
       const cuda::Piece piece{0, 1, 2, items, 0};
       cuda::launch<find_shares>({}, warps / 2, 64, 0, cuda::Work{nullptr, there.data(), there.data()}, piece, warps,
                                 Shares{firsts.data(), lasts.data()});
