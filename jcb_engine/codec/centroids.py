@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from jcb_engine.codec.assignment import PROBES_WHILE_TRAINING, CentroidAssigner, lists_for
+from jcb_engine.codec.held_kmeans import fill_empty, kmeans_of_held
 from jcb_engine.codec.kmeans import kmeans, one_faiss_thread
 from jcb_engine.errors import InputError
-from jcb_engine.kernels import Backend
+from jcb_engine.kernels import AssigningBackend, Backend
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
 # Above this, k-means in two levels: flat, an iteration costs sample x centroids, and both grow with the corpus.
@@ -44,6 +45,8 @@ def train_centroids(sample: Float32Array, count: int, seed: int, backend: Backen
     count = min(count, len(sample))
     if count < 1:
         raise InputError("there are no token vectors to train centroids on: every document is empty")
+    if isinstance(backend, AssigningBackend):
+        return kmeans_of_held(backend.hold(sample), sample, count, seed)
     if count <= TWO_LEVEL_ABOVE:
         return kmeans(sample, count, seed)
     centroids = _two_level(sample, count, seed, backend)
@@ -83,17 +86,8 @@ def _polished(sample: Float32Array, centroids: Float32Array, seed: int, backend:
         sums[present] += np.add.reduceat(sample[start : start + _ROWS_AT_ONCE][order], first, axis=0)
     sizes = np.bincount(ids, minlength=len(centroids))
     means = (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32)
-    _fill_empty(means, sample, ids, sizes)
+    fill_empty(means, sample, ids, sizes)
     return means
-
-
-def _fill_empty(means: Float32Array, sample: Float32Array, ids: Uint32Array, sizes: Int64Array) -> None:
-    """Give each empty centroid the first vector of a large cluster, each of another one, while there are any."""
-    empty = np.flatnonzero(sizes == 0)[: np.count_nonzero(sizes)]
-    if len(empty):
-        largest = np.argsort(-sizes, kind="stable")[: len(empty)]
-        clusters, first = np.unique(ids, return_index=True)
-        means[empty] = sample[first[np.searchsorted(clusters, largest)]]
 
 
 def _assigned(sample: Float32Array, assigner: CentroidAssigner, backend: Backend) -> Uint32Array:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jcb_engine.codec import CentroidAssigner, assignment, centroids, default_centroid_count, train_centroids
+from jcb_engine.codec import (
+    CentroidAssigner,
+    assignment,
+    centroids,
+    default_centroid_count,
+    held_kmeans,
+    train_centroids,
+)
 from jcb_engine.codec.candidate_index import centroid_index, check_factory
 from jcb_engine.codec.kmeans import kmeans
 from jcb_engine.codec.rotation import random_rotation
@@ -104,7 +111,7 @@ def test_an_empty_centroid_moves_onto_a_vector_of_a_large_cluster(sizes: list[in
     ids = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.uint32)
     sample = points(len(ids), seed=seed)
     means = np.full((len(sizes), 16), 7, np.float32)
-    centroids._fill_empty(means, sample, ids, np.array(sizes))
+    held_kmeans.fill_empty(means, sample, ids, np.array(sizes))
     moved = [cluster for cluster in range(len(sizes)) if means[cluster, 0] != 7]
     assert all(sizes[cluster] == 0 for cluster in moved)
     wanted = min(sizes.count(0), len(sizes) - sizes.count(0))

@@ -14,7 +14,7 @@ from jcb_engine.codec.levels import gaussian_levels
 from jcb_engine.errors import CorruptIndexError, InputError
 from jcb_engine.kernels import AssigningBackend, Backend, CodecArrays, selection
 from jcb_engine.kernels.reference import ReferenceBackend
-from tests.conftest import random_embeddings
+from tests.conftest import brute_force, random_embeddings
 from tests.kernels.code_cases import check_codes, coded_tokens
 from tests.kernels.gpu_backends import triton_interpreted
 
@@ -152,11 +152,17 @@ def test_an_index_built_on_the_device_answers_like_one_built_on_the_processor(
         with IndexWriter.create(tmp_path / name, dim=32, nbits=4, centroids=40, device=device) as writer:
             writer.add_vectors(ids, values, offsets)
     with Searcher.open(tmp_path / "cpu") as cpu, Searcher.open(tmp_path / "gpu") as gpu:
+        errors = {"cpu": [], "gpu": []}
         for seed in range(5):
-            expected = cpu.search(units(6, 32, seed), k=5, exact=True)
-            found = gpu.search(units(6, 32, seed), k=5, exact=True)
-            assert [hit.id for hit in found] == [hit.id for hit in expected]
-            np.testing.assert_allclose([h.score for h in found], [h.score for h in expected], atol=0.02)
+            query = units(6, 32, seed)
+            truth = dict(zip(ids, brute_force(query, values, offsets), strict=True))
+            for name, searcher in (("cpu", cpu), ("gpu", gpu)):
+                hits = searcher.search(query, k=60, exact=True)
+                assert {hit.id for hit in hits} == {name for name, score in truth.items() if np.isfinite(score)}
+                errors[name] += [hit.score - truth[hit.id] for hit in hits]
+    # Centroids are trained otherwise, so near ties come in another order, but what is stored is no worse.
+    assert np.linalg.norm(errors["gpu"]) <= 1.05 * np.linalg.norm(errors["cpu"])
+    assert np.abs(errors["gpu"]).max() < 0.15
 
 
 def test_building_on_a_gpu_that_is_not_here_is_an_error_before_any_work(tmp_path: Path) -> None:
