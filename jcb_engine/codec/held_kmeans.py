@@ -26,24 +26,33 @@ ITERATIONS = 8
 _NO_DISTANCE = 1e-30  # of vectors that are drawn when no others are left
 
 
-def kmeans_of_held(held: HeldVectors, vectors: Float32Array, count: int, seed: int) -> Float32Array:
+def kmeans_of_held(
+    held: HeldVectors,
+    vectors: Float32Array,
+    count: int,
+    seed: int,
+    *,
+    rounds: int = ROUNDS,
+    iterations: int = ITERATIONS,
+) -> Float32Array:
     """Centroids [count, D] float32 of vectors [S, D], S >= count, which are those that are held.
 
-    Deterministic for a seed. The vectors may be a map of a file: some of its rows are read, no copy is made.
+    rounds: in which the first centroids are drawn; 1 draws all at random. Deterministic for a seed. The vectors may be
+    a map of a file: some of its rows are read, no copy is made.
     """
-    centroids = _drawn(held, vectors, count, default_rng([seed, count]))
-    for _ in range(ITERATIONS):
+    centroids = _drawn(held, vectors, count, rounds, default_rng([seed, count]))
+    for _ in range(iterations):
         centroids, ids = held.means(centroids)
         fill_empty(centroids, vectors, ids, np.bincount(ids, minlength=count))
     return centroids
 
 
-def _drawn(held: HeldVectors, vectors: Float32Array, count: int, random: Generator) -> Float32Array:
+def _drawn(held: HeldVectors, vectors: Float32Array, count: int, rounds: int, random: Generator) -> Float32Array:
     """A share of `count` vectors at random, then in each round as many more, none of them twice."""
-    share = count // ROUNDS
-    chosen = np.sort(random.choice(len(vectors), count - (ROUNDS - 1) * share, replace=False))
+    share = count // rounds
+    chosen = np.sort(random.choice(len(vectors), count - (rounds - 1) * share, replace=False))
     centroids = np.asarray(vectors[chosen], dtype=np.float32)
-    for _ in range(ROUNDS - 1 if share else 0):
+    for _ in range(rounds - 1 if share else 0):
         distances = held.squared_distances(centroids)
         distances[chosen] = 0
         more = _farther_likelier(distances, chosen, share, random)
