@@ -23,6 +23,7 @@ from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
 ROUNDS = 4
 ITERATIONS = 8
+_ROWS_AT_ONCE = 65_536
 _NO_DISTANCE = 1e-30  # of vectors that are drawn when no others are left
 
 
@@ -69,6 +70,18 @@ def _farther_likelier(distances: Float32Array, taken: Int64Array, count: int, ra
     keys = random.standard_exponential(len(distances)) / np.maximum(distances, _NO_DISTANCE, dtype=np.float64)
     keys[taken] = np.inf
     return np.sort(np.argpartition(keys, count - 1)[:count])
+
+
+def means_of(vectors: Float32Array, ids: Uint32Array, count: int) -> Float32Array:
+    """The mean [count, D] of the vectors [S, D] of each id [S], summed in double precision; zeros of none."""
+    sums = np.zeros((count, vectors.shape[1]), dtype=np.float64)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        own = ids[start : start + _ROWS_AT_ONCE]
+        order = np.argsort(own, kind="stable")
+        present, first = np.unique(own[order], return_index=True)
+        sums[present] += np.add.reduceat(vectors[start : start + _ROWS_AT_ONCE][order], first, axis=0)
+    sizes = np.bincount(ids, minlength=count)
+    return np.asarray(sums / np.maximum(sizes, 1)[:, None], dtype=np.float32)
 
 
 def fill_empty(means: Float32Array, vectors: Float32Array, ids: Uint32Array, sizes: Int64Array) -> None:

@@ -372,6 +372,16 @@ class ProbingBackend(Backend, Protocol):
         ...
 
 
+@runtime_checkable
+class GpuBackend(Backend, Protocol):
+    """A backend that runs on one GPU, which others may use as well."""
+
+    @property
+    def gpu(self) -> int:
+        """Its number, as CUDA counts those that this process sees."""
+        ...
+
+
 class HeldVectors(Protocol):
     """Vectors [S, D] that a backend has at hand, to be compared with one set of centroids after the other."""
 
