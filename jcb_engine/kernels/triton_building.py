@@ -4,8 +4,14 @@ Prediction (no GPU was there; python -m benchmarks.gpu.model counts the machine 
 dimensions on an H100. Assignment: 4.2 MFLOP a token, whose products never leave the multiprocessor: at most 143
 Mtoken/s by the matrix units. Codes of 4 bits read a token's 512 bytes and as many of its centroid, from the L2 cache,
 and write 68: memory allows 5,100 Mtoken/s. Their eight trials are 2,000 instructions of a warp a token: at most 473
-Mtoken/s; of 2 bits, 400 and 2,300. Together at most 110 at 4 bits and 134 at 2; at half of that, 55 and 67. From host
-memory 512 bytes a token go up, which at 25 GB/s are 49 Mtoken/s.
+Mtoken/s; of 2 bits, 400 and 2,300. Together at most 110 at 4 bits and 134 at 2; at half of that, 55 and 67.
+
+From host memory 512 bytes a token go up and, at 4 bits, 72 come down: at 25 GB/s each way 49 and 350 Mtoken/s. One
+after the other, with the programs at half of their bound, 24 Mtoken/s. While one part is encoded the next goes up and
+the one before comes down: 49 of a long array. A build gives windows of 65,536 tokens, in two parts 32. (In four they
+would be 39, but 128 programs leave each multiprocessor with one where it has room for two to hide latencies behind
+each other: so two.) Vectors go up in fp32, whatever they were made of: those of an encoder are rotated on the way,
+and in fp16 they would get other codes.
 """
 
 from __future__ import annotations
@@ -26,7 +32,8 @@ from jcb_engine.types import AnyArray, Float16Array, Float32Array, Uint8Array, U
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
-ROWS_AT_ONCE = 65_536  # of 128 dimensions: 32 MB
+# Of 128 dimensions 16 MB: programs for 256 times 128 vectors, of which the 132 multiprocessors of an H100 take 264.
+ROWS_AT_ONCE = 32_768
 STEP, BLOCK, CHUNK = 128, 64, 64  # vectors of a program, centroids of a step, dimensions of a product
 _WARPS = 8
 CODE_VALUES, CODE_WARPS = 1024, 4  # of vectors, in the registers of a program: 8 a thread
@@ -86,7 +93,7 @@ class DeviceCodec:
 class KeptOnDevice(Generic[_Given, _Made]):
     """What was made on a device of the object given last, until that is gone or another one is given.
 
-    A build gives one codec again and again: 12 MB of 16,384 centroids, beside 32 MB of tokens.
+    A build gives one codec again and again: 12 MB of 16,384 centroids, beside 32 MB of a window's tokens.
     """
 
     def __init__(self, make: Callable[[_Given, torch.device], _Made], device: torch.device) -> None:

@@ -12,7 +12,9 @@ from benchmarks.gpu.model import (
     ONE_QUERY,
     Kernel,
     candidates_in_host_memory,
+    from_host,
     predict,
+    training,
     whole_searches,
 )
 
@@ -103,3 +105,21 @@ def test_a_whole_search_takes_its_scan_its_launches_and_its_exact_scores() -> No
 
 def test_candidates_in_host_memory_take_what_their_bytes_take_over_the_bus() -> None:
     assert candidates_in_host_memory() == pytest.approx(4096 * 130 * 1.06 * 40 / 50e9)
+
+
+def test_a_build_from_host_memory_is_as_fast_as_its_slowest_step_where_steps_overlap() -> None:
+    up, down = 512 / 25e3, 72 / 25e3  # microseconds of a token
+    found = from_host(55.0)
+    assert found["from_host_one_after_the_other_4_bits"] == pytest.approx(1 / (up + 1 / 55 + down))
+    assert found["from_host_overlapped_4_bits"] == pytest.approx(1 / up)
+    # Two parts of a window: the second goes up while the first is encoded.
+    assert found["from_host_a_window_4_bits"] == pytest.approx(1 / ((up + up + 1 / 55 + down) / 2))
+    assert from_host(5.0)["from_host_overlapped_4_bits"] == pytest.approx(5)
+
+
+def test_training_is_the_sum_of_its_parts() -> None:
+    found = training(70.0, MACHINES[0])
+    assert found["training_seconds_comparing"] == pytest.approx(9.5 * 64 * 16_384 / 70e6)
+    assert found["training_seconds_upload"] == pytest.approx(64 * 16_384 * 512 / 25e9)
+    parts = [seconds for name, seconds in found.items() if name != "training_seconds"]
+    assert found["training_seconds"] == pytest.approx(sum(parts))
