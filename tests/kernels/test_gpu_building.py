@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +12,14 @@ import numpy as np
 import pytest
 
 from jcb_engine import IndexWriter, Searcher
+from jcb_engine.codec import train_codec
 from jcb_engine.codec.assignment import CentroidAssigner
 from jcb_engine.codec.levels import gaussian_levels
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels import AssigningBackend, Backend, CodecArrays, selection
+from jcb_engine.kernels import RAW_BITS, AssigningBackend, Backend, CodecArrays, selection
 from jcb_engine.kernels.reference import ReferenceBackend
+from jcb_engine.kernels.triton_building import KeptOnDevice
+from jcb_engine.kernels.triton_gpu import TritonBackend
 from tests.conftest import brute_force, random_embeddings
 from tests.kernels.code_cases import check_codes, coded_tokens
 from tests.kernels.gpu_backends import triton_interpreted
@@ -120,6 +126,92 @@ def test_more_vectors_than_go_to_the_device_at_once_are_encoded(
     monkeypatch.setattr(triton_building, "ROWS_AT_ONCE", 32)
     for array, expected in zip(backend.encode(vectors, codec), whole, strict=True):
         np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("nbits", [1, 4])
+def test_encoding_in_parts_is_what_the_programs_give_for_all_at_once(
+    backend: Backend, nbits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from jcb_engine.kernels import triton_building
+    from jcb_engine.kernels.triton_building import DeviceCodec
+
+    assert isinstance(backend, AssigningBackend)
+    vectors, _, codec = coded_tokens(300, 40, nbits)
+    there, rows = DeviceCodec(codec, torch.device("cpu")), torch.from_numpy(vectors)
+    ids = there.compared.nearest(torch.nn.functional.normalize(rows, eps=torch.finfo(torch.float32).tiny))
+    expected = [array.numpy() for array in (ids, *there.quantize(rows, ids))]
+    for at_once in (300, 128, 31):
+        monkeypatch.setattr(triton_building, "ROWS_AT_ONCE", at_once)
+        for array, wanted in zip(backend.encode(vectors, codec), expected, strict=True):
+            np.testing.assert_array_equal(array, wanted)
+
+
+def counted_copies(monkeypatch: pytest.MonkeyPatch, kept: KeptOnDevice) -> list[object]:
+    """Weak references to all that goes to the device from now on."""
+    made, make = [], kept._make
+
+    def counting(given: object, device: object) -> object:
+        there = make(given, device)
+        made.append(weakref.ref(there))
+        return there
+
+    monkeypatch.setattr(kept, "_make", counting)
+    return made
+
+
+def test_a_codec_goes_to_the_device_once_and_leaves_it_with_the_codec(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(backend, TritonBackend)
+    made = counted_copies(monkeypatch, backend._codecs)
+    vectors, _, codec = coded_tokens(40, 32, 4)
+    other = replace(codec, centroids=-codec.centroids)
+    first = backend.encode(vectors, codec)
+    for array, again in zip(first, backend.encode(vectors, codec), strict=True):
+        np.testing.assert_array_equal(array, again)
+    assert len(made) == 1
+    assert not np.array_equal(backend.encode(vectors, other)[0], first[0])
+    assert len(made) == 2
+    gc.collect()
+    assert made[0]() is None  # replaced
+    assert made[1]() is not None
+    np.testing.assert_array_equal(backend.encode(vectors, codec)[0], first[0])
+    del codec
+    gc.collect()
+    assert [there() for there in made] == [None] * 3
+    assert backend._codecs._kept is None
+
+
+def test_the_chunks_of_a_build_share_one_copy_of_its_codec(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(backend, TritonBackend)
+    vectors = units(200, 16, seed=8)
+    for nbits, kept in ((2, backend._codecs), (RAW_BITS, backend._centroids)):
+        codec = train_codec(vectors.copy(), nbits, 8, 0, backend)
+        made = counted_copies(monkeypatch, kept)
+        whole = codec.encode(vectors, backend)
+        for start in range(0, 200, 50):
+            part = codec.encode(vectors[start : start + 50], backend)
+            np.testing.assert_array_equal(part.codes, whole.codes[start : start + 50])
+            np.testing.assert_array_equal(part.centroid_ids, whole.centroid_ids[start : start + 50])
+        assert len(made) == 1
+
+
+def test_two_threads_that_encode_by_two_codecs_do_not_mix_them_up(backend: Backend) -> None:
+    import torch
+
+    def make(given: CodecArrays, device: torch.device) -> str:
+        return f"copy of {given.dim}"
+
+    codecs = [coded_tokens(1, dim, 1)[2] for dim in range(1, 9)]
+    kept = KeptOnDevice(make, torch.device("cpu"))
+
+    def ask(dim: int) -> bool:
+        return all(kept.of(codecs[dim - 1]) == f"copy of {dim}" for _ in range(500))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(1, 9)))
 
 
 def test_what_does_not_fit_is_refused(backend: Backend) -> None:
