@@ -138,11 +138,11 @@ def test_encoding_in_parts_is_what_the_programs_give_for_all_at_once(
     from jcb_engine.kernels.triton_building import DeviceCodec
 
     assert isinstance(backend, AssigningBackend)
-    vectors, _, codec = coded_tokens(300, 40, nbits)
+    vectors, _, codec = coded_tokens(90, 24, nbits)
     there, rows = DeviceCodec(codec, torch.device("cpu")), torch.from_numpy(vectors)
     ids = there.compared.nearest(torch.nn.functional.normalize(rows, eps=torch.finfo(torch.float32).tiny))
     expected = [array.numpy() for array in (ids, *there.quantize(rows, ids))]
-    for at_once in (300, 128, 31):
+    for at_once in (90, 31):
         monkeypatch.setattr(triton_building, "ROWS_AT_ONCE", at_once)
         for array, wanted in zip(backend.encode(vectors, codec), expected, strict=True):
             np.testing.assert_array_equal(array, wanted)

@@ -58,12 +58,12 @@ def test_means_are_exact_sums_rounded_once(backend: AssigningBackend) -> None:
 def test_bits_depend_neither_on_parts_nor_on_where_the_vectors_lie(
     backend: AssigningBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    vectors, centroids = vectors_and_centroids(700, 40)
+    vectors, centroids = vectors_and_centroids(300, 20)
     vectors.tofile(tmp_path / "sample")
     mapped = np.memmap(tmp_path / "sample", dtype=np.float32, mode="r", shape=vectors.shape)
     whole = backend.hold(vectors)
     expected = (*whole.means(centroids), whole.squared_distances(centroids))
-    for at_once in (700, 256, 33):
+    for at_once in (300, 77):
         monkeypatch.setattr(triton_sample, "ROWS_AT_ONCE", at_once)
         for room, given in ((None, vectors), (0, vectors), (vectors.nbytes - 1, mapped), (vectors.nbytes, mapped)):
             held = triton_interpreted().hold(given, room)
