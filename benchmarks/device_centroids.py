@@ -6,7 +6,9 @@ No GPU is needed, and nothing is timed: torch does on the processor what the Tri
 fp16, so that quality is theirs. --starts compares ways to draw the first centroids; --index builds an index with either
 centroids and searches it.
 
-Prediction: no farther from tokens than two levels and polishing, and recall the same within noise (.005).
+Prediction: no farther from tokens than two levels and polishing, and recall the same within noise (.005). Looking back
+(scifact, 4,096 centroids, 2 bits): .6 % nearer; recall@10 .9387 instead of .9397 by exact search, .9353 instead of .9357
+by default.
 """
 
 from __future__ import annotations
