@@ -7,8 +7,8 @@ fp16, so that quality is theirs. --starts compares ways to draw the first centro
 centroids and searches it.
 
 Prediction: no farther from tokens than two levels and polishing, and recall the same within noise (.005). Looking back
-(scifact, 4,096 centroids, 2 bits): .6 % nearer; recall@10 .9387 instead of .9397 by exact search, .9353 instead of .9357
-by default.
+(scifact, 4,096 centroids, 2 bits): .6 % nearer; recall@10 .9387 instead of .9397 by exact search, and .9353 instead of
+.9357 by default.
 """
 
 from __future__ import annotations

@@ -93,8 +93,8 @@ def test_who_compares_by_itself_needs_no_faiss(name: str, used: list[int], monke
 
     for module in (faiss_held, centroids):
         monkeypatch.setattr(module, "import_faiss" if module is faiss_held else "kmeans", none)
-    sample = points(400)
-    found = train_centroids(sample, 30, 0, backend)
-    np.testing.assert_array_equal(found, train_centroids(sample, 30, 0, backend))
-    assert not np.array_equal(found, train_centroids(sample, 30, 1, backend))
-    assert error(sample, found) < 1.01 * error(sample, kmeans_of_held(Held(sample), sample, 30, 0))
+    sample = points(200)
+    found = train_centroids(sample, 12, 0, backend)
+    np.testing.assert_array_equal(found, train_centroids(sample, 12, 0, backend))
+    assert not np.array_equal(found, train_centroids(sample, 12, 1, backend))
+    assert error(sample, found) < 1.01 * error(sample, kmeans_of_held(Held(sample), sample, 12, 0))
