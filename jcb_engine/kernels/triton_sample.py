@@ -1,12 +1,12 @@
 """Vectors that a GPU holds, to train centroids on. Imported by triton_gpu.py alone.
 
-Prediction (no GPU was there), 1 M vectors of 128 dimensions and 16,384 centroids on an H100: comparing is at least 7 ms
-(triton_building.py). Sums are 134 M additions of whole numbers in the L2 cache, 2 ms at 80 G/s, and 2.6 GB of memory
-traffic, another. Squared distances read 1.5 KB a vector, 0.5 ms. A pass is 11 ms at best; a training of 8 iterations,
-and of 3 passes over .25 to .75 of the centroids, 110 ms, and twice that where comparing reaches half of its bound.
-Drawing the first centroids is the host's: 1 M random numbers and a partition, 25 ms three times. The vectors go up
-once, 20 ms at 25 GB/s; where they have no room, in each of the 11 passes and in the one that finds the largest value:
-250 ms in all, half of them hidden behind the programs.
+Prediction (no GPU was there; python -m benchmarks.gpu.model), 1 M vectors of 128 dimensions and 16,384 centroids on an
+H100. Comparing is at least 7 ms a pass (triton_building.py), so 70 ms in 8 iterations and in the 3 passes over .25, .5
+and .75 of the centroids that draw them, or 140 at half of that bound. Sums are 134 M additions of whole numbers in the
+L2 cache and 2.6 GB of memory traffic an iteration, 21 ms in all; distances 2 ms. Drawing is the host's: 1 M random
+numbers and a partition, 25 ms three times. The vectors go up once, 21 ms at 25 GB/s. Together .26 s. Where they have no
+room they go up in each of the 11 passes and in the one that finds the largest value: 260 ms, with most of the programs
+beside them.
 """
 
 from __future__ import annotations

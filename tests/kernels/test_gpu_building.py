@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jcb_engine import IndexWriter, Searcher
-from jcb_engine.codec import train_codec
+from jcb_engine.codec import train_centroids, train_codec
 from jcb_engine.codec.assignment import CentroidAssigner
 from jcb_engine.codec.levels import gaussian_levels
 from jcb_engine.errors import CorruptIndexError, InputError
@@ -226,6 +226,22 @@ def test_what_does_not_fit_is_refused(backend: Backend) -> None:
         backend.quantize(units(4, 16), np.zeros(3, np.uint32), codec)
     with pytest.raises(CorruptIndexError, match="centroid 3 of 3"):
         backend.quantize(units(1, 16), np.array([3], np.uint32), codec)
+
+
+def test_centroids_of_a_map_of_a_file_are_trained_on_the_device_and_none_is_left_empty(
+    backend: Backend, tmp_path: Path
+) -> None:
+    sample = np.concatenate([np.repeat(units(1, 16), 60, axis=0), units(70, 16, seed=9)])
+    sample.tofile(tmp_path / "sample")
+    mapped = np.memmap(tmp_path / "sample", dtype=np.float32, mode="r", shape=sample.shape)
+    trained = train_centroids(mapped, 20, 0, backend)
+    np.testing.assert_array_equal(trained, train_centroids(sample, 20, 0, backend))
+    assert isinstance(backend, AssigningBackend)
+    assert len(np.unique(backend.nearest(sample, trained))) == 20
+    few = train_centroids(sample[55:70], 100, 0, backend)  # 5 are equal: 11 places for 15 centroids
+    assert few.shape == (15, 16)
+    nearest = np.linalg.norm(sample[55:70, None] - few[None], axis=2).min(axis=1)
+    assert (nearest < 1e-6).all()
 
 
 @pytest.fixture
