@@ -34,6 +34,8 @@ from jcb_engine.kernels.interface import (
 )
 
 RUNS = 15
+CENTROIDS, TOKENS_PER_CENTROID = 16_384, 64  # of a build
+WINDOW_TOKENS = 65_536  # that a build encodes at once
 CHECKED = 40  # documents whose scores are compared with float64
 # Of a token of 128 dimensions, by bits, as the fast CUDA kernels read it; 2 less are stored, but for raw vectors.
 TILE_BYTES = {1: 24, 2: 40, 4: 72, 8: 136, 16: 256}
@@ -106,6 +108,7 @@ def main() -> None:
             lambda make=make: _candidates_on_host(make(), *segment(arguments.tokens)),
         )
     step("cuda: search among candidates", lambda: _probing(backends["cuda"](), *segment(arguments.tokens)))
+    step("triton: training", lambda: _training(backends["triton"]()))
     step("triton: compressing", lambda: _compressing(backends["triton"]()))
     for peer, measure in PEERS.items():
         # The kernels on the vectors of "batch 1, 16 bits"; a whole engine, which takes minutes to build, on fewer.
@@ -310,6 +313,38 @@ def _some_documents(store: Store) -> Lists:
     return Lists(documents, np.array([0, 4096], np.int64))
 
 
+def _training(backend: Backend) -> dict[str, float]:
+    """Seconds to train 16,384 centroids of 128 dims on 64 vectors for each, which encoding does not count: whole, and
+    its parts. The same bits again, also where the vectors have no room on the GPU.
+    """
+    from jcb_engine.codec import train_centroids
+    from jcb_engine.kernels.interface import AssigningBackend
+
+    assert isinstance(backend, AssigningBackend)
+    vectors = _units(np.random.default_rng(5), TOKENS_PER_CENTROID * CENTROIDS)
+    trained, seconds = [], []
+    for _ in range(3):  # the first compiles
+        began = time.perf_counter()
+        trained.append(train_centroids(vectors, CENTROIDS, 0, backend))
+        seconds.append(time.perf_counter() - began)
+    found = {"seconds_first": seconds[0], "seconds": min(seconds[1:])}
+    began = time.perf_counter()
+    held = backend.hold(vectors)
+    found["seconds_upload"] = time.perf_counter() - began
+    sent = backend.hold(vectors, 0)  # type: ignore[call-arg]
+    for name, kept in (("held", held), ("sent", sent)):
+        found[f"seconds_of_means_{name}"] = statistics.median(_times(lambda kept=kept: kept.means(trained[0]), 3))
+    found["seconds_of_distances"] = statistics.median(_times(lambda: held.squared_distances(trained[0]), 3))
+    found["mean_squared_distance"] = float(held.squared_distances(trained[0]).mean())
+    found["mean_squared_distance_of_random"] = float(held.squared_distances(vectors[:CENTROIDS]).mean())
+    same = [*zip(held.means(trained[0]), sent.means(trained[0]), strict=True), (trained[0], trained[1])]
+    if not all(np.array_equal(*pair) for pair in same):
+        raise SystemExit(f"WRONG: {backend.name} trains other bits the second time, or where vectors have no room")
+    if found["mean_squared_distance"] >= found["mean_squared_distance_of_random"]:
+        raise SystemExit(f"WRONG: training of {backend.name} comes no nearer than vectors at random: {found}")
+    return found
+
+
 def _compressing(backend: Backend) -> dict[str, float]:
     """Tokens per second of 128 dims against 16,384 centroids: on the GPU, in parts and whole, and from host memory.
 
@@ -324,8 +359,9 @@ def _compressing(backend: Backend) -> dict[str, float]:
 
     assert isinstance(backend, AssigningBackend)
     generator = np.random.default_rng(4)
-    centroids = _units(generator, 16_384) * np.float32(0.8)
-    vectors = _units(generator, 4 * ROWS_AT_ONCE)
+    centroids = _units(generator, CENTROIDS) * np.float32(0.8)
+    vectors = _units(generator, 16 * ROWS_AT_ONCE)
+    window = vectors[:WINDOW_TOKENS]
     there, rows = torch.from_numpy(centroids).cuda(), torch.from_numpy(vectors[:ROWS_AT_ONCE]).cuda()
     compared = DeviceCentroids(there)
     ids = compared.nearest(rows)
@@ -347,6 +383,8 @@ def _compressing(backend: Backend) -> dict[str, float]:
             found[f"{name}_per_second_{nbits}_bits"] = ROWS_AT_ONCE / statistics.median(_torch_times(call))
         seconds = statistics.median(_times(lambda codec=codec: backend.encode(vectors, codec)))
         found[f"tokens_per_second_{nbits}_bits_from_host"] = len(vectors) / seconds
+        seconds = statistics.median(_times(lambda codec=codec: backend.encode(window, codec)))
+        found[f"tokens_per_second_{nbits}_bits_of_a_window"] = len(window) / seconds
         if found[f"equal_code_bytes_{nbits}_bits"] < 0.99:
             raise SystemExit(f"WRONG: codes of {nbits} bits are not the reference's: {found}")
     return found
@@ -365,9 +403,9 @@ def _rate(codec: Any, store: Store, seconds: float, count: int) -> dict[str, flo
     }
 
 
-def _times(call: Callable[[], object]) -> list[float]:
+def _times(call: Callable[[], object], runs: int = RUNS) -> list[float]:
     seconds = []
-    for _ in range(RUNS + 2):
+    for _ in range(runs + 2):
         began = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - began)

@@ -102,6 +102,14 @@ CODES = {
     for nbits in (1, 2, 4, 8)
 }
 BUILD_TARGET = 50  # Mtoken/s, at 4 bits
+# Of vectors from host memory. Assumed: what crosses the bus each way (PCIe 4, or a host that copies no faster into
+# pinned memory), and that programs reach half of their bound.
+HOST_BYTES_PER_SECOND, REACHED = 25e9, 0.5
+WINDOW_TOKENS = 65_536  # that a build gives at once
+# Of training: vectors for each centroid, passes that move centroids, and over which shares of the centroids others
+# measure distances. Assumed: additions of 8 bytes in the L2 cache, and what the host takes to draw vectors once.
+SAMPLED, MOVES, DRAWS = 64, 8, (0.25, 0.5, 0.75)
+ADDITIONS_PER_SECOND, SECONDS_OF_A_DRAW = 80e9, 0.025
 
 
 @dataclass(frozen=True)
@@ -203,8 +211,43 @@ def builds() -> dict[str, dict[str, float]]:
             both = 1 / (1 / nearest.bound + 1 / codes.bound)
             found[machine.name] |= {f"codes_{nbits}_bits": 1e3 * codes.bound, f"both_{nbits}_bits": 1e3 * both}
             parts.append(f"codes of {nbits} bits {1e3 * codes.bound:.0f} by {codes.limit}, both {1e3 * both:.0f}")
+        found[machine.name] |= from_host(found[machine.name]["both_4_bits"] * REACHED)
+        found[machine.name] |= training(found[machine.name]["assigned"] * REACHED, machine)
         print(f"{machine.name}: PREDICTED Mtoken/s at most: {'; '.join(parts)} (target {BUILD_TARGET} at 4 bits)")
+        others = {name: value for name, value in found[machine.name].items() if "host" in name or "seconds" in name}
+        print("  " + ", ".join(f"{name} {value:.3g}" for name, value in others.items()))
     return found
+
+
+def from_host(encoded: float) -> dict[str, float]:
+    """Mtoken/s of 128 dims at 4 bits from host memory to host memory, where the device encodes so many of its own:
+    one step after the other, parts of a window overlapped, and of an array without end.
+    """
+    from jcb_engine.kernels.triton_building import ROWS_AT_ONCE
+
+    steps = (512e6 / HOST_BYTES_PER_SECOND, 1 / encoded, 72e6 / HOST_BYTES_PER_SECOND)  # seconds of 1 M tokens
+    parts = -(-WINDOW_TOKENS // ROWS_AT_ONCE)
+    return {
+        "from_host_one_after_the_other_4_bits": 1 / sum(steps),
+        "from_host_a_window_4_bits": 1 / ((sum(steps) + (parts - 1) * max(steps)) / parts),
+        "from_host_overlapped_4_bits": 1 / max(steps),
+    }
+
+
+def training(assigned: float, machine: Machine) -> dict[str, float]:
+    """Seconds to train 16,384 centroids of 128 dims, where so many Mtoken/s are compared; by parts."""
+    vectors = SAMPLED * CENTROIDS
+    parts = {
+        "upload": vectors * 512 / HOST_BYTES_PER_SECOND,
+        "comparing": vectors / assigned / 1e6 * (MOVES + sum(DRAWS)),
+        # fp32 is read, and integers of 8 bytes are written, read and added; to draw, vectors and their centroids.
+        "sums": MOVES * (vectors * 128 / ADDITIONS_PER_SECOND + vectors * 128 * 20 / machine.memory_bytes),
+        "distances": len(DRAWS) * vectors * 128 * 12 / machine.memory_bytes,
+        "draws": len(DRAWS) * SECONDS_OF_A_DRAW,
+    }
+    return {f"training_seconds_{name}": seconds for name, seconds in parts.items()} | {
+        "training_seconds": sum(parts.values())
+    }
 
 
 def _triton_code(kernel: Kernel) -> tuple[Program, list[str]]:

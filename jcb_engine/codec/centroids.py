@@ -1,4 +1,7 @@
-"""Centroids over a bounded sample: k-means in two levels by FAISS, polished by iterations over all of it."""
+"""Centroids over a bounded sample.
+
+On the processor k-means in two levels by FAISS, polished by iterations over all of it; on a GPU see held_kmeans.py.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from jcb_engine.codec.assignment import PROBES_WHILE_TRAINING, CentroidAssigner, lists_for
+from jcb_engine.codec.faiss_held import FaissVectors, faiss_sees
+from jcb_engine.codec.held_kmeans import fill_empty, kmeans_of_held, means_of
 from jcb_engine.codec.kmeans import kmeans, one_faiss_thread
 from jcb_engine.errors import InputError
-from jcb_engine.kernels import Backend
+from jcb_engine.kernels import AssigningBackend, Backend, GpuBackend, HeldVectors
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 
 # Above this, k-means in two levels: flat, an iteration costs sample x centroids, and both grow with the corpus.
@@ -32,24 +37,35 @@ def default_centroid_count(tokens: int) -> int:
 
 
 def train_centroids(sample: Float32Array, count: int, seed: int, backend: Backend) -> Float32Array:
-    """Centroids [count, D] float32 of a sample [S, D]; deterministic for a seed.
+    """Centroids [count, D] float32 of a sample [S, D] of about unit length; deterministic for a seed and a backend.
 
-    count is lowered to S where the sample is smaller. The sample may be a map of a file: no second copy of it is made,
-    but for the points of one cluster.
+    count is lowered to S where the sample is smaller. The sample may be a map of a file: no second copy of it is made
+    in host memory, but for the points of one cluster.
 
-    Where the backend compares on a GPU (an `AssigningBackend`), the passes over the whole sample do too: assignment to
-    coarse clusters, and polishing. FAISS's own k-means stays on the processor, also by faiss-gpu: of 16,384 centroids
-    it is many small problems, of 64 points for each of some 128 centroids, on all threads at once.
+    Where vectors can be compared with all centroids on a GPU, all of it is done there (held_kmeans.py): by the backend
+    itself if it is an `AssigningBackend`, else by FAISS if that has the backend's GPU. On the processor FAISS trains.
     """
     count = min(count, len(sample))
     if count < 1:
         raise InputError("there are no token vectors to train centroids on: every document is empty")
+    held = _held(sample, backend)
+    if held is not None:
+        return kmeans_of_held(held, sample, count, seed)
     if count <= TWO_LEVEL_ABOVE:
         return kmeans(sample, count, seed)
     centroids = _two_level(sample, count, seed, backend)
     for _ in range(POLISHING):
         centroids = _polished(sample, centroids, seed, backend)
     return centroids
+
+
+def _held(sample: Float32Array, backend: Backend) -> HeldVectors | None:
+    """The sample where comparing it with all centroids is cheap; None where it is not."""
+    if isinstance(backend, AssigningBackend):
+        return backend.hold(sample)
+    if isinstance(backend, GpuBackend) and faiss_sees(backend.gpu):
+        return FaissVectors(sample, backend.gpu)
+    return None
 
 
 def _two_level(sample: Float32Array, count: int, seed: int, backend: Backend) -> Float32Array:
@@ -75,25 +91,9 @@ def _polished(sample: Float32Array, centroids: Float32Array, seed: int, backend:
     A centroid that is nearest to none moves onto a vector of a large cluster, which it shares from then on.
     """
     ids = _assigned(sample, CentroidAssigner(centroids, seed, PROBES_WHILE_TRAINING), backend)
-    sums = np.zeros(centroids.shape, dtype=np.float64)
-    for start in range(0, len(sample), _ROWS_AT_ONCE):
-        own = ids[start : start + _ROWS_AT_ONCE]
-        order = np.argsort(own, kind="stable")
-        present, first = np.unique(own[order], return_index=True)
-        sums[present] += np.add.reduceat(sample[start : start + _ROWS_AT_ONCE][order], first, axis=0)
-    sizes = np.bincount(ids, minlength=len(centroids))
-    means = (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32)
-    _fill_empty(means, sample, ids, sizes)
+    means = means_of(sample, ids, len(centroids))
+    fill_empty(means, sample, ids, np.bincount(ids, minlength=len(centroids)))
     return means
-
-
-def _fill_empty(means: Float32Array, sample: Float32Array, ids: Uint32Array, sizes: Int64Array) -> None:
-    """Give each empty centroid the first vector of a large cluster, each of another one, while there are any."""
-    empty = np.flatnonzero(sizes == 0)[: np.count_nonzero(sizes)]
-    if len(empty):
-        largest = np.argsort(-sizes, kind="stable")[: len(empty)]
-        clusters, first = np.unique(ids, return_index=True)
-        means[empty] = sample[first[np.searchsorted(clusters, largest)]]
 
 
 def _assigned(sample: Float32Array, assigner: CentroidAssigner, backend: Backend) -> Uint32Array:

@@ -1,4 +1,4 @@
-"""K-means by FAISS."""
+"""K-means by FAISS on the processor; faiss_held.py has its GPU."""
 
 from __future__ import annotations
 

@@ -102,11 +102,15 @@ class ResidualCodec:
         self, rotated: Float32Array, backend: Backend
     ) -> tuple[Uint32Array, Uint8Array, Float16Array, Float16Array]:
         """Ids, codes, sigmas and norms, in units of 1, of vectors near 1 in the codec's basis."""
-        codec = replace(self.arrays, norm_scale=1.0)
         if isinstance(backend, AssigningBackend):
-            return backend.encode(rotated, codec)
+            return backend.encode(rotated, self._arrays_near_one)
         centroid_ids = self._assigner.assign(_unit(rotated), backend)
-        return centroid_ids, *backend.quantize(rotated, centroid_ids, codec)
+        return centroid_ids, *backend.quantize(rotated, centroid_ids, self._arrays_near_one)
+
+    @cached_property
+    def _arrays_near_one(self) -> CodecArrays:
+        """With norms in units of 1. Always the same object: a backend may keep a copy of it on its device."""
+        return replace(self.arrays, norm_scale=1.0)
 
     def _raw(self, vectors: Float32Array) -> Float16Array:
         with np.errstate(over="ignore"):

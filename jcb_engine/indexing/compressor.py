@@ -1,7 +1,11 @@
-"""Token vectors in, the arrays of one segment out: codes, ids and scalars are appended, postings come last."""
+"""Token vectors in, the arrays of one segment out: codes, ids and scalars are appended, postings come last.
+
+Compressing and writing are apart, so that one chunk can be written while the next is compressed.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,19 +14,28 @@ import numpy as np
 
 from jcb_engine.codec import ResidualCodec
 from jcb_engine.codec.fde import FixedDimensionalEncoding
-from jcb_engine.codec.residual import LARGEST_HALF
+from jcb_engine.codec.residual import LARGEST_HALF, EncodedTokens
 from jcb_engine.indexing.postings import count_postings, fill_postings
 from jcb_engine.indexing.scratch import ScratchFile, allocate_scratch, map_scratch
 from jcb_engine.kernels import Backend
 from jcb_engine.storage import ArrayWriter, SegmentWriter
-from jcb_engine.types import AnyArray, JsonValue, RaggedEmbeddings
+from jcb_engine.types import AnyArray, Int64Array, JsonValue, RaggedEmbeddings
 
 _ENCODED_VALUES_AT_ONCE = 2**23  # 32 MB in float32
 _SMALL_IDS = 65_536  # up to this many centroids, ids take two bytes
 
 
+@dataclass(frozen=True, slots=True)
+class CompressedChunk:
+    """Documents of a chunk: offsets [documents + 1] of their tokens, and their vectors where encodings are made too."""
+
+    offsets: Int64Array
+    tokens: EncodedTokens
+    embeddings: RaggedEmbeddings | None
+
+
 class SegmentCompressor:
-    """Appends compressed documents to a segment that is being written. Memory is bounded by one chunk."""
+    """Compresses documents into a segment that is being written. Memory is bounded by the chunks that are at work."""
 
     def __init__(
         self,
@@ -74,9 +87,14 @@ class SegmentCompressor:
         if self._raw_ids is not None:
             self._raw_ids.abandon()
 
-    def append(self, embeddings: RaggedEmbeddings) -> None:
-        """Compress the next documents, in row order."""
+    def compress(self, embeddings: RaggedEmbeddings) -> CompressedChunk:
+        """Compress documents. Nothing is written: it may run beside `write`."""
         tokens = self._codec.encode(embeddings.values, self._backend)
+        return CompressedChunk(embeddings.offsets, tokens, None if self._encoding is None else embeddings)
+
+    def write(self, chunk: CompressedChunk) -> None:
+        """Append the next documents, in row order."""
+        tokens = chunk.tokens
         self._codes.append(tokens.codes)
         ids = tokens.centroid_ids.astype(self._ids_dtype)
         if self._raw_ids is not None:
@@ -87,12 +105,12 @@ class SegmentCompressor:
             self._norms.append(tokens.norms)
             self._max_sigma = max(self._max_sigma, float(tokens.sigmas.max(initial=0)))
             self._max_norm = max(self._max_norm, float(tokens.norms.max(initial=0)))
-        if self._encoding is not None:
-            self._append_encodings(self._encoding, embeddings)
-        self._doc_offsets.append(embeddings.offsets[1:] + self._tokens)
-        self._tokens += len(embeddings.values)
-        self._documents += len(embeddings)
-        self._documents_with_vectors += int(np.count_nonzero(np.diff(embeddings.offsets)))
+        if self._encoding is not None and chunk.embeddings is not None:
+            self._append_encodings(self._encoding, chunk.embeddings)
+        self._doc_offsets.append(chunk.offsets[1:] + self._tokens)
+        self._tokens += int(chunk.offsets[-1])
+        self._documents += len(chunk.offsets) - 1
+        self._documents_with_vectors += int(np.count_nonzero(np.diff(chunk.offsets)))
 
     def _append_encodings(self, encoding: FixedDimensionalEncoding, embeddings: RaggedEmbeddings) -> None:
         """A bounded number of documents at a time: they may be many and short."""

@@ -49,8 +49,9 @@ class IndexOptions:
     faiss_factory: how the centroids near a query token are found: "Flat" compares all; any other factory string of
         FAISS names an index over the centroids, made anew whenever the index is opened.
     muvera: None, or the encodings that the index holds as well and then finds candidates by.
-    device: where texts are encoded and vectors compressed: "cpu", "cuda" or "cuda:N". None encodes on a GPU where there
-        is one, and compresses on the processor. A GPU rounds otherwise: its index answers alike, with other bytes.
+    device: where texts are encoded, centroids trained and vectors compressed: "cpu", "cuda" or "cuda:N". None encodes
+        on a GPU where there is one, and does the rest on the processor. A GPU rounds otherwise, and its k-means begins
+        otherwise: its index answers alike, with other bytes.
     """
 
     nbits: int = DEFAULT_NBITS

@@ -11,7 +11,7 @@ from jcb_engine.codec import ResidualCodec, default_centroid_count, train_codec
 from jcb_engine.codec.candidate_index import centroid_index, encoding_index
 from jcb_engine.codec.centroids import TOKENS_PER_CENTROID
 from jcb_engine.errors import InputError
-from jcb_engine.indexing.compressor import SegmentCompressor
+from jcb_engine.indexing.compressor import CompressedChunk, SegmentCompressor
 from jcb_engine.indexing.options import IndexOptions
 from jcb_engine.indexing.report import BuildProgress
 from jcb_engine.indexing.sampling import SampleFile, documents_needed, first_documents, sample_order
@@ -66,20 +66,45 @@ def build_segment(
 
 
 def _compress(chunks: Iterable[RaggedEmbeddings], compressor: SegmentCompressor, progress: BuildProgress) -> None:
-    """Compress and write one chunk while the next is encoded; never more than two are in memory."""
-    with ThreadPoolExecutor(1, thread_name_prefix="compress") as pool:
-        pending: tuple[Future[None], int] | None = None
+    """Compress one chunk while the next is encoded and the one before is written.
+
+    Vectors of never more than two are in memory, of three where encodings are made of them.
+    """
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="compress") as compressing,
+        ThreadPoolExecutor(1, thread_name_prefix="write") as writing,
+    ):
+        compressed: Future[CompressedChunk] | None = None
+        written: Future[int] | None = None
         for chunk in chunks:
-            if pending is not None:
-                _finish(*pending, progress)
-            pending = pool.submit(compressor.append, chunk), len(chunk)
-        if pending is not None:
-            _finish(*pending, progress)
+            if compressed is not None:
+                written = _written_after(written, compressed.result(), compressor, writing, progress)
+            compressed = compressing.submit(compressor.compress, chunk)
+        if compressed is not None:
+            written = _written_after(written, compressed.result(), compressor, writing, progress)
+        _finish(written, progress)
 
 
-def _finish(done: Future[None], documents: int, progress: BuildProgress) -> None:
-    done.result()
-    progress.advance(documents)
+def _written_after(
+    before: Future[int] | None,
+    chunk: CompressedChunk,
+    compressor: SegmentCompressor,
+    writing: ThreadPoolExecutor,
+    progress: BuildProgress,
+) -> Future[int]:
+    """Wait for the chunk before, then have this one written."""
+    _finish(before, progress)
+
+    def write() -> int:
+        compressor.write(chunk)
+        return len(chunk.offsets) - 1
+
+    return writing.submit(write)
+
+
+def _finish(written: Future[int] | None, progress: BuildProgress) -> None:
+    if written is not None:
+        progress.advance(written.result())
 
 
 def _draw_sample(

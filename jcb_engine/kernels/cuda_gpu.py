@@ -126,6 +126,10 @@ class CudaBackend(HostOperations):
     def name(self) -> str:
         return f"cuda/{self._name}"
 
+    @property
+    def gpu(self) -> int:
+        return self._device
+
     def prepare(
         self, codec: CodecArrays, segments: Sequence[SegmentArrays], most_on_device: int | None = None
     ) -> CudaStore:

@@ -41,7 +41,7 @@ SIGN_ROUNDS = 2
 RAW_BITS = 16  # a codec of this width stores fp16 vectors and needs neither centroids nor scalars to decode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class CodecArrays:
     """What is needed to decode: v = norm * (centroids[id] + sigma * levels[code]), or v = norm_scale * fp16 (raw).
 
@@ -373,8 +373,44 @@ class ProbingBackend(Backend, Protocol):
 
 
 @runtime_checkable
+class GpuBackend(Backend, Protocol):
+    """A backend that runs on one GPU, which others may use as well."""
+
+    @property
+    def gpu(self) -> int:
+        """Its number, as CUDA counts those that this process sees."""
+        ...
+
+
+class HeldVectors(Protocol):
+    """Vectors [S, D] that a backend has at hand, to be compared with one set of centroids after the other."""
+
+    def means(self, centroids: Float32Array) -> tuple[Float32Array, Uint32Array]:
+        """The mean of the vectors nearest to each of centroids [K, D] (zeros of none), [K, D]; and ids [S] of these.
+
+        Nearest as `AssigningBackend.nearest` finds it. Equal input gives equal bits, in whatever parts it is worked on.
+        """
+        ...
+
+    def squared_distances(self, centroids: Float32Array) -> Float32Array:
+        """[S] squared L2 distances of the vectors to the nearest of centroids [K, D]."""
+        ...
+
+
+@runtime_checkable
 class AssigningBackend(Backend, Protocol):
-    """A backend that compares vectors with all centroids faster than others do with some."""
+    """A backend that compares vectors with all centroids faster than others do with some.
+
+    It may keep a copy of the centroids, or of the codec, that it was given last for as long as they live: whoever
+    changes such an array in place gives it as another one.
+    """
+
+    def hold(self, vectors: Float32Array) -> HeldVectors:
+        """Have vectors [S, D] about unit length at hand, S >= 1: a map of a file, if need be, that is read again.
+
+        InputError on NaN and infinity.
+        """
+        ...
 
     def nearest(self, vectors: Float32Array, centroids: Float32Array) -> Uint32Array:
         """Ids [T] of the centroid at the least L2 distance of each of vectors [T, D]; centroids [K, D].

@@ -44,7 +44,15 @@ try:
     from triton.runtime import JITFunction
 
     from jcb_engine.kernels import triton_kernels
-    from jcb_engine.kernels.triton_building import encoded, nearest, quantized
+    from jcb_engine.kernels.triton_building import (
+        DeviceCentroids,
+        DeviceCodec,
+        KeptOnDevice,
+        encoded,
+        nearest,
+        quantized,
+    )
+    from jcb_engine.kernels.triton_sample import DeviceVectors
     from jcb_engine.kernels.triton_scan import best_of_all
     from jcb_engine.kernels.triton_store import PIECE, TritonStore, TritonTable, Work, added, place, plan, prepare_store
 except ImportError as error:
@@ -93,6 +101,8 @@ class TritonBackend(HostOperations):
             raise BackendUnavailableError(f"there is no {device}; torch sees {torch.cuda.device_count()} GPUs")
         if self._device.type not in ("cuda", "cpu") or (self._device.type == "cpu" and not self._interpreted):
             raise BackendUnavailableError(f"the Triton kernels run on a GPU, not on {device}; name one, such as cuda:0")
+        self._centroids = KeptOnDevice(DeviceCentroids.copied, self._device)
+        self._codecs = KeptOnDevice(DeviceCodec, self._device)
 
     @property
     def name(self) -> str:
@@ -105,7 +115,11 @@ class TritonBackend(HostOperations):
 
     def nearest(self, vectors: Float32Array, centroids: Float32Array) -> Uint32Array:
         with self._in_use():
-            return nearest(vectors, centroids, self._device)
+            return nearest(vectors, centroids, self._centroids)
+
+    def hold(self, vectors: Float32Array, most_on_device: int | None = None) -> DeviceVectors:
+        """most_on_device: bytes that they may take on the GPU, None for what is free; else they are sent every time."""
+        return DeviceVectors(vectors, self._device, most_on_device)
 
     def quantize(
         self, vectors: Float32Array, centroid_ids: Uint32Array, codec: CodecArrays
@@ -113,13 +127,13 @@ class TritonBackend(HostOperations):
         if len(centroid_ids) and int(centroid_ids.max()) >= len(codec.centroids):
             raise CorruptIndexError(f"centroid {int(centroid_ids.max())} of {len(codec.centroids)} was given")
         with self._in_use():
-            return quantized(vectors, centroid_ids, codec, self._device)
+            return quantized(vectors, centroid_ids, codec, self._codecs)
 
     def encode(
         self, vectors: Float32Array, codec: CodecArrays
     ) -> tuple[Uint32Array, Uint8Array, Float16Array, Float16Array]:
         with self._in_use():
-            return encoded(vectors, codec, self._device)
+            return encoded(vectors, codec, self._codecs)
 
     def prepare(
         self, codec: CodecArrays, segments: Sequence[SegmentArrays], most_on_device: int | None = None

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.gpu.compiler import parse_disassembly
 from benchmarks.gpu.counting import busy_clocks, main_loop, with_longest_loop
-from benchmarks.gpu.model import MACHINES, Kernel, predict
+from benchmarks.gpu.model import MACHINES, Kernel, from_host, predict, training
 
 DISASSEMBLY = """
 	.section	.text._Zkernel,"ax",@progbits
@@ -83,3 +83,21 @@ def test_the_bound_is_the_lowest_limit() -> None:
     assert long.limit == "issue"
     assert long.bound == pytest.approx(16 / 800 * 132 * 4 * 1.755)
     assert long.with_rest < long.bound
+
+
+def test_a_build_from_host_memory_is_as_fast_as_its_slowest_step_where_steps_overlap() -> None:
+    up, down = 512 / 25e3, 72 / 25e3  # microseconds of a token
+    found = from_host(55.0)
+    assert found["from_host_one_after_the_other_4_bits"] == pytest.approx(1 / (up + 1 / 55 + down))
+    assert found["from_host_overlapped_4_bits"] == pytest.approx(1 / up)
+    # Two parts of a window: the second goes up while the first is encoded.
+    assert found["from_host_a_window_4_bits"] == pytest.approx(1 / ((up + up + 1 / 55 + down) / 2))
+    assert from_host(5.0)["from_host_overlapped_4_bits"] == pytest.approx(5)
+
+
+def test_training_is_the_sum_of_its_parts() -> None:
+    found = training(70.0, MACHINES[0])
+    assert found["training_seconds_comparing"] == pytest.approx(9.5 * 64 * 16_384 / 70e6)
+    assert found["training_seconds_upload"] == pytest.approx(64 * 16_384 * 512 / 25e9)
+    parts = [seconds for name, seconds in found.items() if name != "training_seconds"]
+    assert found["training_seconds"] == pytest.approx(sum(parts))

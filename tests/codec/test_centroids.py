@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jcb_engine.codec import CentroidAssigner, assignment, centroids, default_centroid_count, train_centroids
 from jcb_engine.codec.candidate_index import centroid_index, check_factory
@@ -93,25 +91,6 @@ def test_assignment_does_not_depend_on_the_neighbours(monkeypatch: pytest.Monkey
     together = assigner.assign(sample, select("cpu"))
     alone = [assigner.assign(sample[i : i + 1], select("cpu"))[0] for i in range(0, len(sample), 97)]
     np.testing.assert_array_equal(together[::97], alone)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    sizes=st.lists(st.integers(0, 5), min_size=2, max_size=20).filter(lambda sizes: sum(sizes) > 0),
-    seed=st.integers(0, 9),
-)
-def test_an_empty_centroid_moves_onto_a_vector_of_a_large_cluster(sizes: list[int], seed: int) -> None:
-    ids = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)).astype(np.uint32)
-    sample = points(len(ids), seed=seed)
-    means = np.full((len(sizes), 16), 7, np.float32)
-    centroids._fill_empty(means, sample, ids, np.array(sizes))
-    moved = [cluster for cluster in range(len(sizes)) if means[cluster, 0] != 7]
-    assert all(sizes[cluster] == 0 for cluster in moved)
-    wanted = min(sizes.count(0), len(sizes) - sizes.count(0))
-    assert len(moved) == wanted
-    owners = [int(ids[(sample == means[cluster]).all(axis=1).argmax()]) for cluster in moved]
-    assert len(set(owners)) == len(owners)
-    assert sorted((sizes[owner] for owner in owners), reverse=True) == sorted(sizes, reverse=True)[:wanted]
 
 
 def test_rotation_is_orthonormal_and_seeded() -> None:

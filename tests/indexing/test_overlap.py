@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jcb_engine import Document, Encoder, IndexWriter, Searcher
+from jcb_engine.codec.residual import EncodedTokens
 from jcb_engine.encoder import windows
 from jcb_engine.errors import IndexNotFoundError, NotAnIndexError
-from jcb_engine.indexing.compressor import SegmentCompressor
+from jcb_engine.indexing import segment_build
+from jcb_engine.indexing.compressor import CompressedChunk, SegmentCompressor
+from jcb_engine.indexing.report import SilentProgress
 from jcb_engine.types import RaggedEmbeddings
 from tests.conftest import HashingEncoder
 
@@ -25,40 +29,68 @@ def documents(count: int) -> list[Document]:
     return [Document(id=str(number), text=f"text number {number}") for number in range(count)]
 
 
-def test_compressing_runs_beside_encoding_and_rows_stay_in_order(
+def test_compressing_and_writing_run_beside_encoding_and_rows_stay_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads: set[str] = set()
-    append = SegmentCompressor.append
+    threads: dict[str, set[str]] = {"compress": set(), "write": set()}
+    for name in threads:
+        step = getattr(SegmentCompressor, name)
 
-    def recorded(compressor: SegmentCompressor, embeddings: RaggedEmbeddings) -> None:
-        threads.add(threading.current_thread().name)
-        append(compressor, embeddings)
+        def recorded(compressor: SegmentCompressor, chunk: object, name: str = name, step: Callable = step) -> object:
+            threads[name].add(threading.current_thread().name)
+            return step(compressor, chunk)
 
-    monkeypatch.setattr(SegmentCompressor, "append", recorded)
+        monkeypatch.setattr(SegmentCompressor, name, recorded)
     with IndexWriter.create(tmp_path / "index", encoder=Encoder(HashingEncoder()), nbits=16) as writer:
         writer.add(documents(200))
-    assert threading.current_thread().name not in threads
-    assert len(threads) == 1
+    assert [len(names) for names in threads.values()] == [1, 1]
+    assert len({threading.current_thread().name, *threads["compress"], *threads["write"]}) == 3
     with Searcher.open(tmp_path / "index", encoder=HashingEncoder()) as searcher:
         for number in (0, 6, 7, 100, 199):
             assert searcher.search(f"number {number}", k=1)[0].id == str(number)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("compress")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("compress", "write"))]
 
 
-def test_an_error_of_compressing_ends_the_build_and_publishes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_window_is_written_while_the_next_is_compressed_and_another_encoded() -> None:
+    beside = {"compress": threading.Event(), "encode": threading.Event()}
+    written: list[int] = []
+
+    class Compressor:
+        def compress(self, chunk: RaggedEmbeddings) -> CompressedChunk:
+            if len(chunk) == 2:
+                beside["compress"].set()
+            nothing = np.zeros(0, np.float16)
+            return CompressedChunk(chunk.offsets, EncodedTokens(nothing, nothing, nothing, nothing), None)
+
+        def write(self, chunk: CompressedChunk) -> None:
+            if not written:
+                assert all(event.wait(timeout=20) for event in beside.values())
+            written.append(len(chunk.offsets) - 1)
+
+    def chunks() -> Iterator[RaggedEmbeddings]:
+        for count in (1, 2, 3, 4):
+            if count == 3:
+                beside["encode"].set()
+            yield RaggedEmbeddings(np.zeros((count, 8), np.float32), np.arange(count + 1))
+
+    segment_build._compress(chunks(), Compressor(), SilentProgress())
+    assert written == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("step", ["compress", "write"])
+def test_an_error_beside_encoding_ends_the_build_and_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     calls = []
-    append = SegmentCompressor.append
+    work = getattr(SegmentCompressor, step)
 
-    def failing(compressor: SegmentCompressor, embeddings: RaggedEmbeddings) -> None:
-        calls.append(len(embeddings))
+    def failing(compressor: SegmentCompressor, chunk: object) -> object:
+        calls.append(chunk)
         if len(calls) == 3:
             raise OSError(28, "No space left on device", "codes.bin")
-        append(compressor, embeddings)
+        return work(compressor, chunk)
 
-    monkeypatch.setattr(SegmentCompressor, "append", failing)
+    monkeypatch.setattr(SegmentCompressor, step, failing)
     with pytest.raises(OSError, match="No space left"):
         with IndexWriter.create(tmp_path / "index", encoder=Encoder(HashingEncoder())) as writer:
             writer.add(documents(400))

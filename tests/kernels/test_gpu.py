@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from jcb_engine.errors import BackendUnavailableError
-from jcb_engine.kernels.interface import RAW_BITS, Backend, Lists, Ranges
+from jcb_engine.kernels.interface import RAW_BITS, AssigningBackend, Backend, Lists, Ranges
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.kernels.code_cases import check_codes, coded_tokens
 
@@ -88,3 +88,44 @@ def test_codes_in_host_memory_have_the_same_scores_bit_by_bit(backend: Backend) 
                 backend.maxsim_quantized(there, queries, offsets, candidates, precision),
                 backend.maxsim_quantized(here, queries, offsets, candidates, precision),
             )
+
+
+@pytest.fixture
+def assigning(backend: Backend) -> AssigningBackend:
+    if not isinstance(backend, AssigningBackend):
+        pytest.skip(f"{backend.name} compresses nothing")
+    return backend
+
+
+def test_vectors_that_go_up_while_others_are_encoded_get_the_codes_they_would_get_alone(
+    assigning: AssigningBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jcb_engine.kernels import triton_building
+
+    vectors, _, codec = coded_tokens(200_000, 96, 4)
+    found = assigning.encode(vectors, codec)
+    for at_once in (len(vectors), 4_000, 999):  # small parts: many are under way at the same time
+        monkeypatch.setattr(triton_building, "ROWS_AT_ONCE", at_once)
+        for array, wanted in zip(assigning.encode(vectors, codec), found, strict=True):
+            np.testing.assert_array_equal(array, wanted)
+
+
+def test_training_gives_the_same_bits_wherever_the_vectors_lie_and_however_they_are_parted(
+    assigning: AssigningBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jcb_engine.kernels import triton_sample
+
+    vectors = coded_tokens(100_000, 96, 4)[0]
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    centroids = vectors[5:2_005].copy()
+    held = assigning.hold(vectors)
+    expected = (*held.means(centroids), held.squared_distances(centroids))
+    own = vectors[expected[1] == 7].mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(expected[0][7], own, atol=1e-6)
+    monkeypatch.setattr(triton_sample, "ROWS_AT_ONCE", 3_000)
+    for room in (None, 0):
+        parted = assigning.hold(vectors, room)  # type: ignore[call-arg]
+        for array, wanted in zip(
+            (*parted.means(centroids), parted.squared_distances(centroids)), expected, strict=True
+        ):
+            np.testing.assert_array_equal(array, wanted)
