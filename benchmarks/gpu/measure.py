@@ -200,7 +200,7 @@ def _scan(backend: Backend, codec: Any, segment: Any, count: int) -> dict[str, f
 
 def _triton_scan(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
     """Fast scores by Triton on the GPU, what is made of the query for them included."""
-    from jcb_engine.kernels.triton_store import plan
+    from jcb_engine.kernels.triton_work import plan
 
     store = backend.prepare(codec, [segment])
     queries, offsets = random_queries(1)

@@ -1,4 +1,4 @@
-"""The Triton backend: MaxSim and centroid scores on one GPU, without a CUDA compiler.
+"""The Triton backend: MaxSim and whole searches on one GPU, without a CUDA compiler.
 
 Needs torch and triton. Importing this module raises BackendUnavailableError where one is missing.
 """
@@ -31,6 +31,7 @@ from jcb_engine.kernels.interface import (
     CodecArrays,
     Lists,
     Precision,
+    Probing,
     Ranges,
     SegmentArrays,
     Store,
@@ -45,8 +46,11 @@ try:
 
     from jcb_engine.kernels import triton_kernels
     from jcb_engine.kernels.triton_building import encoded, nearest, quantized
+    from jcb_engine.kernels.triton_keys import best_keys, keys_of, numbers_of, scores_of
+    from jcb_engine.kernels.triton_probe import Probe, Rooms, Scoring, answers_of, can_probe
     from jcb_engine.kernels.triton_scan import best_of_all
-    from jcb_engine.kernels.triton_store import PIECE, TritonStore, TritonTable, Work, added, place, plan, prepare_store
+    from jcb_engine.kernels.triton_store import TritonStore, TritonTable, place, prepare_store
+    from jcb_engine.kernels.triton_work import PIECE, QueryLayout, Work, added, plan
 except ImportError as error:
     raise BackendUnavailableError(
         f"the Triton kernels need torch and triton ({error}): pip install 'jcb-engine[gpu]'"
@@ -70,7 +74,9 @@ _PRODUCT_ROWS = 64  # centroids of a program that multiplies them
 
 
 class TritonBackend(HostOperations):
-    """Scores and compresses on a GPU; what is small or needs host memory anyway (postings) is the CPU kernels' work."""
+    """Searches and compresses on a GPU; the rest, and postings where somebody asks for that stage alone, is the CPU
+    kernels' work.
+    """
 
     def __init__(self, host: Backend, device: str = "cuda") -> None:
         """Choose the GPU.
@@ -151,16 +157,8 @@ class TritonBackend(HostOperations):
     def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
         scores = _own_table(_own_store(store), table).scores
         check_count(count, len(scores))
-        # torch's topk says nothing of ties. Keys do: the bits of a float, turned so that they rise with it, then the
-        # lower id first. -0.0 counts as 0.0.
-        bits = torch.where(scores.isnan(), -torch.inf, scores + 0.0).T.contiguous().view(torch.int32).to(torch.int64)
-        rising = torch.where(bits < 0, -(2**31) - 1 - bits, bits)
-        keys = rising * 2**32 + (2**32 - 1 - torch.arange(len(scores), device=scores.device))
-        best = torch.topk(keys, count, dim=1).values
-        ids = 2**32 - 1 - (best & (2**32 - 1))
-        found = torch.gather(scores.T, 1, ids)
-        found = torch.where(found.isnan(), -torch.inf, found)
-        return ids.cpu().numpy(), np.asarray(found.cpu().numpy(), dtype=np.float32)
+        best = best_keys(keys_of(scores.T, torch.arange(len(scores), device=scores.device)), count).cpu()
+        return numbers_of(best).numpy(), np.asarray(scores_of(best).numpy(), dtype=np.float32)
 
     def maxsim_centroids(
         self, store: Store, table: CentroidTable, query_offsets: Int64Array, candidates: Candidates
@@ -168,19 +166,11 @@ class TritonBackend(HostOperations):
         own = _own_store(store)
         if own.codec.nbits == RAW_BITS:
             raise InputError("MaxSim of centroids needs centroid ids, which a raw codec does not store")
-        scores = _own_table(own, table).scores
-        check_offsets("query_offsets", query_offsets, scores.shape[1])
+        there = _own_table(own, table)
+        check_offsets("query_offsets", query_offsets, there.scores.shape[1])
         check_candidates(candidates, len(query_offsets) - 1, own.documents)
         work = plan(own, query_offsets, candidates, self._device)
-        partial = self._empty(work)
-        ones = torch.ones(work.tokens.shape, dtype=torch.float32, device=self._device)
-        if work.outputs:
-            with self._in_use():
-                triton_kernels.maxsim_centroids[self._grid(work)](
-                    own.ids, work.first_tokens, work.token_counts, work.pieces, _columns(scores, work), ones, partial,
-                    work.tokens.numel(), step=CENTROID_STEP, num_warps=_WARPS,
-                )  # fmt: skip
-        return _shaped(added(partial, work), candidates, len(query_offsets) - 1)
+        return _shaped(self._centroid_maxsim(own, there, work), candidates, len(query_offsets) - 1)
 
     def maxsim_quantized(
         self,
@@ -227,6 +217,53 @@ class TritonBackend(HostOperations):
             return self.maxsim_quantized(own, queries, query_offsets, lists, "exact", table)
 
         return best_of_all(fast, self.score_error_bound(own, queries, query_offsets), k, mask, score_exactly)
+
+    def best_among_probed(
+        self,
+        store: Store,
+        queries: Float32Array,
+        query_offsets: Int64Array,
+        k: int,
+        probing: Probing,
+        mask: Uint8Array | None = None,
+    ) -> list[tuple[Uint32Array, Float32Array]] | None:
+        """Also None where the GPU has no room for postings any more, which a warning says once."""
+        own, count = _own_store(store), len(query_offsets) - 1
+        check_array("queries", queries, np.float32, (None, own.codec.dim))
+        check_offsets("query_offsets", query_offsets, len(queries))
+        check_mask(mask, own.documents)
+        if not can_probe(own, k, probing):
+            return None
+        if own.tokens == 0 or len(queries) == 0:
+            return [(np.zeros(0, np.uint32), np.zeros(0, np.float32))] * count
+        postings = own.postings.get()
+        if postings is None:
+            return None
+        # All that the host gives, before anything runs there: a transfer waits for what was launched before it.
+        rooms = Rooms.of(own.documents, k, probing)
+        layout = QueryLayout(query_offsets, sorted({rooms.pool, rooms.scored, rooms.first}), self._device)
+        allowed = None if mask is None else place(mask, self._device)
+        table = self.centroid_scores(own, queries)
+        scoring = Scoring(
+            by_centroids=lambda work: self._centroid_maxsim(own, table, work),
+            fast=lambda work: self._scores(own, table, work, "fast"),
+            exact=lambda work: self._scores(own, table, work, "exact"),
+        )
+        with self._in_use():
+            found = Probe(own, postings, layout, rooms, scoring).best(table.scores, probing.probes, k, allowed)
+        return answers_of(found)
+
+    def _centroid_maxsim(self, store: TritonStore, table: TritonTable, work: Work) -> torch.Tensor:
+        """Scores in the order of `work` by centroids alone, on the device."""
+        partial = self._empty(work)
+        ones = torch.ones(work.tokens.shape, dtype=torch.float32, device=self._device)
+        if work.outputs:
+            with self._in_use():
+                triton_kernels.maxsim_centroids[self._grid(work)](
+                    store.ids, work.first_tokens, work.token_counts, work.pieces, _columns(table.scores, work), ones,
+                    partial, work.tokens.numel(), step=CENTROID_STEP, num_warps=_WARPS,
+                )  # fmt: skip
+        return added(partial, work)
 
     def _scores(self, store: TritonStore, table: TritonTable, work: Work, precision: Precision) -> torch.Tensor:
         """Scores in the order of `work`, on the device."""
