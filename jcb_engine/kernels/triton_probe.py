@@ -119,8 +119,8 @@ class Probe:
 def gains_of(scores: torch.Tensor, layout: QueryLayout) -> torch.Tensor:
     """Gains [Q, probes] int32 of the best centroids over the next one, the frontier.
 
-    scores [Q, probes + 1], best first. Gains of a query have one unit: its tokens' largest gains add up to _FULL_GAIN at most. A probe that ties with the
-    frontier gains 1, so that what it finds counts as found.
+    scores [Q, probes + 1], best first. Gains of a query have one unit: the largest ones of its tokens add up to
+    _FULL_GAIN at most. A probe that ties with the frontier gains 1, so that what it finds counts as found.
     """
     over = scores[:, :-1] - scores[:, -1:]
     full = layout.largest(over[:, 0]) * layout.lengths
