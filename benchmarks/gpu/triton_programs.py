@@ -49,7 +49,7 @@ _EXACT = {"queries": "*fp32", "levels": "*fp32", "table": "*fp32"}
 
 @dataclass(frozen=True)
 class Program:
-    """One program as triton_gpu.py, triton_postings.py or triton_vectors.py launches it: its constants, and how many warps run it."""
+    """One program as the backend's modules launch it: its constants, and how many warps run it."""
 
     name: str
     function: str
