@@ -105,7 +105,7 @@ class Probe:
         judged = scores_of(first)
         counts = judged > -torch.inf
         exact = self._scores(self.scoring.exact, numbers_of(first), counts)
-        reaching = fast >= _floor(exact, torch.where(counts, judged, exact), k)
+        reaching = fast >= floor_of(exact, torch.where(counts, judged, exact), k)
         reaching &= fast > -torch.inf
         return keys_of(self._scores(self.scoring.exact, documents, reaching), documents)
 
@@ -129,6 +129,16 @@ def gains_of(scores: torch.Tensor, layout: QueryLayout) -> torch.Tensor:
     return torch.minimum((shares * _FULL_GAIN).round().to(torch.int64), most).clamp(min=1).to(torch.int32)
 
 
+def floor_of(exact: torch.Tensor, fast: torch.Tensor, k: int) -> torch.Tensor:
+    """[queries, 1]: what a fast score must reach, by exact and fast scores [queries, first] of the best."""
+    if k > exact.shape[1]:
+        return torch.full_like(exact[:, :1], -torch.inf)
+    kth = torch.topk(exact, k, dim=1).values[:, -1:]
+    errors = torch.where(exact > -torch.inf, (exact - fast).abs(), 0.0)
+    # What the subtraction may round is taken off as well.
+    return kth - (ERROR_FACTOR * errors.amax(dim=1, keepdim=True) + kth.abs() * 2.0**-22)
+
+
 def answers_of(keys: torch.Tensor) -> list[tuple[Uint32Array, Float32Array]]:
     """Keys [queries, scored] of `Probe.best` as documents, ascending, and scores of each query: the one transfer."""
     found = keys.cpu()
@@ -138,13 +148,3 @@ def answers_of(keys: torch.Tensor) -> list[tuple[Uint32Array, Float32Array]]:
         places = places[np.argsort(documents[places])]
         answers.append((documents[places].astype(np.uint32), np.asarray(scores[places], np.float32)))
     return answers
-
-
-def _floor(exact: torch.Tensor, fast: torch.Tensor, k: int) -> torch.Tensor:
-    """[queries, 1]: what a fast score must reach, by exact and fast scores [queries, first] of the best."""
-    if k > exact.shape[1]:
-        return torch.full_like(exact[:, :1], -torch.inf)
-    kth = torch.topk(exact, k, dim=1).values[:, -1:]
-    errors = torch.where(exact > -torch.inf, (exact - fast).abs(), 0.0)
-    # What the subtraction may round is taken off as well.
-    return kth - (ERROR_FACTOR * errors.amax(dim=1, keepdim=True) + kth.abs() * 2.0**-22)

@@ -133,6 +133,18 @@ def test_gains_of_a_query_have_one_unit_and_fit_together(backend: Backend) -> No
     assert (np.diff(gains[:70], axis=1) <= 0).all()
 
 
+def test_the_floor_of_fast_scores_is_each_querys_kth_less_four_times_its_worst_error(backend: Backend) -> None:
+    from jcb_engine.kernels.triton_probe import floor_of
+
+    nothing = -np.inf
+    exact = torch.tensor([[5.0, 9.0, 7.0, nothing], [50.0, 90.0, nothing, nothing], [3.0, 2.0, nothing, nothing]])
+    fast = torch.tensor([[5.25, 8.5, 7.0, nothing], [50.0, 90.0, nothing, nothing], [4.0, 2.0, nothing, nothing]])
+    np.testing.assert_allclose(floor_of(exact, fast, 2).numpy(), [[7 - 4 * 0.5], [50], [2 - 4 * 1.0]], rtol=1e-6)
+    assert floor_of(exact, fast, 2)[1, 0] < 50  # what a subtraction rounds
+    np.testing.assert_allclose(floor_of(exact, fast, 3).numpy(), [[5 - 4 * 0.5], [nothing], [nothing]], rtol=1e-6)
+    assert (floor_of(exact, fast, 5) == nothing).all()
+
+
 def probed_by_numpy(
     backend: Backend, store: Any, queries: np.ndarray, offsets: np.ndarray, k: int, probing: Probing, mask: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
