@@ -46,7 +46,7 @@ try:
 
     from jcb_engine.kernels import triton_kernels
     from jcb_engine.kernels.triton_building import encoded, nearest, quantized
-    from jcb_engine.kernels.triton_keys import best_keys, keys_of, numbers_of, scores_of
+    from jcb_engine.kernels.triton_keys import best_of_rows, numbers_of, scores_of
     from jcb_engine.kernels.triton_probe import Probe, Rooms, Scoring, answers_of, can_probe
     from jcb_engine.kernels.triton_scan import best_of_all
     from jcb_engine.kernels.triton_store import TritonStore, TritonTable, place, prepare_store
@@ -157,7 +157,7 @@ class TritonBackend(HostOperations):
     def best_centroids(self, store: Store, table: CentroidTable, count: int) -> tuple[Int64Array, Float32Array]:
         scores = _own_table(_own_store(store), table).scores
         check_count(count, len(scores))
-        best = best_keys(keys_of(scores.T, torch.arange(len(scores), device=scores.device)), count).cpu()
+        best = best_of_rows(scores.T, count).cpu()
         return numbers_of(best).numpy(), np.asarray(scores_of(best).numpy(), dtype=np.float32)
 
     def maxsim_centroids(

@@ -5,8 +5,11 @@ Imported by the Triton backend's modules alone: needs torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
+KEYS_AT_ONCE = 2**23  # in one array of them: 64 MiB, of which a few are in use while they are made
 _HIGH = 2**32
 _NUMBERS = _HIGH - 1  # the low half, which falls as the number rises
 
@@ -43,6 +46,16 @@ def sums_of(keys: torch.Tensor) -> torch.Tensor:
 def best_keys(keys: torch.Tensor, count: int) -> torch.Tensor:
     """The `count` best of each row, best first; all where there are fewer."""
     return torch.topk(keys, min(count, keys.shape[1]), dim=1).values
+
+
+def best_of_rows(
+    rows: torch.Tensor, count: int, keys: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = keys_of
+) -> torch.Tensor:
+    """The `count` best keys of each row of scores [R, C], best first, by score and column; some rows at a time."""
+    columns = torch.arange(rows.shape[1], device=rows.device)
+    at_once = max(1, KEYS_AT_ONCE // rows.shape[1])
+    starts = range(0, max(1, len(rows)), at_once)  # of no rows, no keys
+    return torch.cat([best_keys(keys(rows[start : start + at_once], columns), count) for start in starts])
 
 
 def _rising(bits: torch.Tensor) -> torch.Tensor:

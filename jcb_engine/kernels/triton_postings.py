@@ -1,4 +1,9 @@
-"""Postings of a store on a GPU, and what they gain documents. Imported by triton_probe.py and triton_store.py alone."""
+"""Postings of a store on a GPU, and what they gain documents. Imported by triton_probe.py and triton_store.py alone.
+
+Prediction (no GPU was there), for 32 query tokens of 16 probes each and a million documents in 16,384 postings of
+4,300, on an H100: setting 128 MB of largest gains to zero takes 40 us by its memory, and 2.2 M entries of postings meet
+them at random, 32 bytes in and out for each: another 45.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ from jcb_engine.kernels.placement import has_room_for_postings, warn_of_postings
 from jcb_engine.kernels.triton_memory import CHUNK_ROWS, free_on_device
 from jcb_engine.types import Int64Array
 
-BEST_BYTES = 2**28  # of the largest gains of query tokens, which are that many bytes / 4 / documents at once
+BEST_BYTES = 2**27  # of the largest gains, 4 for each document and query token: of more tokens, some at a time
 STEP, WARPS = 512, 4  # documents of a program's turn
 _TURNS = 8  # of a program in the longest posting, unless it would take more than _MOST_PARTS programs
 _MOST_PARTS = 64

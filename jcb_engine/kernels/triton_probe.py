@@ -14,7 +14,15 @@ import numpy as np
 import torch
 
 from jcb_engine.kernels.interface import ERROR_FACTOR, ERROR_SAMPLE, RAW_BITS, Probing
-from jcb_engine.kernels.triton_keys import best_keys, keys_of, keys_of_sums, numbers_of, scores_of, sums_of
+from jcb_engine.kernels.triton_keys import (
+    best_keys,
+    best_of_rows,
+    keys_of,
+    keys_of_sums,
+    numbers_of,
+    scores_of,
+    sums_of,
+)
 from jcb_engine.kernels.triton_postings import DevicePostings
 from jcb_engine.kernels.triton_store import TritonStore
 from jcb_engine.kernels.triton_work import QueryLayout, Work
@@ -76,8 +84,7 @@ class Probe:
 
         centroid_scores [K, Q] fp32. allowed: bitmap of documents; None for all.
         """
-        rows = centroid_scores.T
-        best = best_keys(keys_of(rows, torch.arange(rows.shape[1], device=rows.device)), probes + 1)
+        best = best_of_rows(centroid_scores.T, probes + 1)
         gains = gains_of(scores_of(best), self.layout)
         sums = self.postings.gained(
             numbers_of(best[:, :-1]).contiguous(), gains, self.layout.query_of_token, len(self.layout.lengths), allowed
@@ -86,8 +93,7 @@ class Probe:
 
     def _pool(self, sums: torch.Tensor) -> torch.Tensor:
         """Keys [queries, pool] of the documents that gained most."""
-        numbers = torch.arange(self.store.documents, device=sums.device)
-        return best_keys(keys_of_sums(sums, numbers), self.rooms.pool)
+        return best_of_rows(sums, self.rooms.pool, keys_of_sums)
 
     def _narrowed(self, pool: torch.Tensor) -> torch.Tensor:
         """Keys [queries, scored] of those with the best MaxSim of centroids."""

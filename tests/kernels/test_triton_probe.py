@@ -53,6 +53,18 @@ def test_keys_rise_with_the_score_and_fall_with_the_number(rows: list[tuple[floa
     assert triton_keys.numbers_of(keys).tolist() == [number for _, number in expected]
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 14, 100])
+def test_the_best_of_rows_are_found_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    from jcb_engine.kernels import triton_keys
+
+    monkeypatch.setattr(triton_keys, "KEYS_AT_ONCE", at_once)
+    rows = np.random.default_rng(0).integers(0, 5, (5, 7)).astype(np.float32)
+    keys = triton_keys.best_of_rows(torch.from_numpy(rows), 4)
+    expected = np.argsort(-rows, axis=1, kind="stable")[:, :4]
+    np.testing.assert_array_equal(triton_keys.numbers_of(keys), expected)
+    np.testing.assert_array_equal(triton_keys.scores_of(keys), np.take_along_axis(rows, expected, axis=1))
+
+
 def test_keys_of_sums_rise_with_them() -> None:
     from jcb_engine.kernels import triton_keys
 
