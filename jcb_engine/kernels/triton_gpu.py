@@ -58,7 +58,7 @@ except ImportError as error:
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 # Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 50 Gtoken/s are
-# .9 ms, and finding candidates takes a millisecond and more, on the processor.
+# .9 ms, and a search among candidates launches some two hundred programs, most of them torch's: a millisecond.
 SCANNED_TOKENS = 45_000_000
 _HALF_ROUNDING = 2.0**-11  # of a number that is rounded to fp16, relative
 _SMALLEST_HALF = 2.0**-25  # and at least so much
