@@ -200,15 +200,15 @@ def _scan(backend: Backend, codec: Any, segment: Any, count: int) -> dict[str, f
 
 def _triton_scan(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
     """Fast scores by Triton on the GPU, what is made of the query for them included."""
+    from jcb_engine.kernels.triton_scoring import maxsim
     from jcb_engine.kernels.triton_work import plan
 
-    store = backend.prepare(codec, [segment])
+    store: Any = backend.prepare(codec, [segment])
     queries, offsets = random_queries(1)
-    table = backend.centroid_scores(store, queries)
+    table: Any = backend.centroid_scores(store, queries)
     every = Ranges(np.array([0]), np.array([store.documents]))
-    work = plan(store, offsets, every, backend._device)  # type: ignore[arg-type, attr-defined]
-    partial = backend._empty(work)  # type: ignore[attr-defined]
-    seconds = _torch_times(lambda: backend._score_fast(store, table, work, partial))  # type: ignore[attr-defined]
+    work = plan(store, offsets, every, store.centroids.device)
+    seconds = _torch_times(lambda: maxsim(store, table, work, "fast"))
     return _rate(codec, store, statistics.median(seconds), 1)
 
 

@@ -72,7 +72,7 @@ def programs() -> list[Program]:
     """For 128 dimensions, at each width of codes; what is wider or has rows that are no power of two; centroids."""
     from jcb_engine.kernels.lookup_assembly import lookup_assembly
     from jcb_engine.kernels.triton_building import BLOCK, CHUNK, STEP
-    from jcb_engine.kernels.triton_gpu import CENTROID_STEP, RAW_CHUNK, RAW_STEPS, SMALL_STEPS
+    from jcb_engine.kernels.triton_scoring import CENTROID_STEP, RAW_CHUNK, RAW_STEPS, SMALL_STEPS
 
     lookup = lookup_assembly(LEVELS)
     found = []

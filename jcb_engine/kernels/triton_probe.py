@@ -7,13 +7,12 @@ has to hold more than its room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from jcb_engine.kernels.interface import ERROR_FACTOR, ERROR_SAMPLE, RAW_BITS, Probing
+from jcb_engine.kernels.interface import ERROR_FACTOR, ERROR_SAMPLE, RAW_BITS, Precision, Probing
 from jcb_engine.kernels.triton_keys import (
     best_keys,
     best_of_rows,
@@ -24,23 +23,15 @@ from jcb_engine.kernels.triton_keys import (
     sums_of,
 )
 from jcb_engine.kernels.triton_postings import DevicePostings
-from jcb_engine.kernels.triton_store import TritonStore
-from jcb_engine.kernels.triton_work import QueryLayout, Work
+from jcb_engine.kernels.triton_scoring import centroid_maxsim, maxsim
+from jcb_engine.kernels.triton_store import TritonStore, TritonTable
+from jcb_engine.kernels.triton_work import QueryLayout
 from jcb_engine.types import Float32Array, Uint32Array
 
 # As csrc/cuda: probe.h, kernels/postings.h, found.h.
 MOST_PROBES, MOST_SCORED, MOST_WANTED = 256, 2**17, 4_096
 _MOST_DOCUMENTS = 2**30  # their numbers are int32, and a step beyond the last must be one as well
 _FULL_GAIN = 2**30  # of all tokens of a query together, but that each gains 1 at least
-
-
-@dataclass(frozen=True, slots=True)
-class Scoring:
-    """Scores of what a Work says, on the device: by centroids alone, fast and exact ones."""
-
-    by_centroids: Callable[[Work], torch.Tensor]
-    fast: Callable[[Work], torch.Tensor]
-    exact: Callable[[Work], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +62,20 @@ def can_probe(store: TritonStore, k: int, probing: Probing) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One search. layout: with the rooms."""
+    """One search. table, layout: of its queries, the layout with the rooms."""
 
     store: TritonStore
+    table: TritonTable
     postings: DevicePostings
     layout: QueryLayout
     rooms: Rooms
-    scoring: Scoring
 
-    def best(self, centroid_scores: torch.Tensor, probes: int, k: int, allowed: torch.Tensor | None) -> torch.Tensor:
+    def best(self, probes: int, k: int, allowed: torch.Tensor | None) -> torch.Tensor:
         """Keys [queries, scored] of exact scores and documents: those that could be among the k best; others' are -inf.
 
-        centroid_scores [K, Q] fp32. allowed: bitmap of documents; None for all.
+        allowed: bitmap of documents; None for all.
         """
-        best = best_of_rows(centroid_scores.T, probes + 1)
+        best = best_of_rows(self.table.scores.T, probes + 1)
         gains = gains_of(scores_of(best), self.layout)
         sums = self.postings.gained(
             numbers_of(best[:, :-1]).contiguous(), gains, self.layout.query_of_token, len(self.layout.lengths), allowed
@@ -98,7 +89,8 @@ class Probe:
     def _narrowed(self, pool: torch.Tensor) -> torch.Tensor:
         """Keys [queries, scored] of those with the best MaxSim of centroids."""
         documents = numbers_of(pool)
-        scores = self._scores(self.scoring.by_centroids, documents, sums_of(pool) > 0)
+        work = self.layout.work(self.store, documents, sums_of(pool) > 0)
+        scores = self.layout.added(centroid_maxsim(self.store, self.table, work), self.rooms.pool)
         return best_keys(keys_of(scores, documents), self.rooms.scored)
 
     def _ranked(self, narrowed: torch.Tensor, k: int) -> torch.Tensor:
@@ -106,20 +98,19 @@ class Probe:
         that the errors of these leave within reach.
         """
         documents = numbers_of(narrowed)
-        fast = self._scores(self.scoring.fast, documents, scores_of(narrowed) > -torch.inf)
+        fast = self._scores("fast", documents, scores_of(narrowed) > -torch.inf)
         first = best_keys(keys_of(fast, documents), self.rooms.first)
         judged = scores_of(first)
         counts = judged > -torch.inf
-        exact = self._scores(self.scoring.exact, numbers_of(first), counts)
+        exact = self._scores("exact", numbers_of(first), counts)
         reaching = fast >= floor_of(exact, torch.where(counts, judged, exact), k)
         reaching &= fast > -torch.inf
-        return keys_of(self._scores(self.scoring.exact, documents, reaching), documents)
+        return keys_of(self._scores("exact", documents, reaching), documents)
 
-    def _scores(
-        self, score: Callable[[Work], torch.Tensor], documents: torch.Tensor, counts: torch.Tensor
-    ) -> torch.Tensor:
+    def _scores(self, precision: Precision, documents: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """[queries, room] of documents [queries, room], -inf where one does not count or has no token."""
-        return self.layout.added(score(self.layout.work(self.store, documents, counts)), documents.shape[1])
+        work = self.layout.work(self.store, documents, counts)
+        return self.layout.added(maxsim(self.store, self.table, work, precision), documents.shape[1])
 
 
 def gains_of(scores: torch.Tensor, layout: QueryLayout) -> torch.Tensor:
