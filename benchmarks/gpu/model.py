@@ -26,15 +26,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu import searches
 from benchmarks.gpu.compiler import ROOT, Resources, compile_cuda, disassemble
 from benchmarks.gpu.counting import MATRIX_CLOCKS, SCHEDULERS, busy_clocks, main_loop, spills_in, with_longest_loop
+from benchmarks.gpu.searches import DOCUMENT_TOKENS, PADDING
 from benchmarks.gpu.triton_programs import Program, compile_program, machine_code, programs, registers_of
 from benchmarks.harness import write_result
-from jcb_engine.kernels.placement import BUS_BYTES_PER_SECOND
 
 TILE_TOKENS = 16
-DOCUMENT_TOKENS = 130
-PADDING = 1.06  # whole tiles over tokens at that length
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,6 @@ class Machine:
 
 
 MACHINES = (Machine("H100"), Machine("H200", memory_bytes=4.3e12))
-
-
-# Of a scan's graph (csrc/cuda/scan.cu), which finds the ten best documents and scores them exactly. Assumed: what a
-# kernel costs by starting and ending inside a graph, documents that fast scores leave to be scored exactly, and fp32
-# at a third of its peak.
-SCAN_LAUNCHES, LAUNCH_SECONDS = 14, 2.5e-6
-RESCORED, FP32_OPERATIONS = 400, 20e12
-SCANNED_TOKENS, SCANNED_QUERIES = 10_000_000, 64
-# Of a search among candidates of the same tokens (csrc/cuda/probe.cu): what is asked, what there is, what it launches,
-# documents scored exactly, and seconds until a round of postings has come from memory.
-PROBES, POOL, SCORED = 16, 10_240, 4_096
-CENTROIDS, PROBE_LAUNCHES, RESCORED_CANDIDATES, POSTINGS_SECONDS = 16_384, 18, 80, 1e-6
-# Of candidates whose codes lie in host memory (csrc/cuda/tile_memory.h): the bus limits everything else.
-CANDIDATES, CANDIDATE_BYTES = 4096, 40  # a token of 2 bits and 128 dimensions, as tiles
 
 
 @dataclass(frozen=True)
@@ -179,62 +164,29 @@ def main() -> None:
     results = {
         "kernels": figures,
         "whole_searches": whole_searches(rates),
-        "candidate_searches": candidate_searches(rates),
         "builds": builds(),
-        "seconds_4096_candidates_in_host_memory": candidates_in_host_memory(),
+        "seconds_4096_candidates_in_host_memory": searches.candidates_in_host_memory(),
     }
+    seconds = results["seconds_4096_candidates_in_host_memory"]
+    print(f"PREDICTED {1e3 * seconds:.2f} ms for {searches.CANDIDATES:,} documents in host memory, over PCIe 5")
     write_result("gpu-model", settings, results)
 
 
-def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Of 10 M tokens at 2 bits, from queries to exact scores of the best: rates are predictions by kernel and GPU."""
-    found = {}
-    rescoring = RESCORED * DOCUMENT_TOKENS * 32 * 128 * 2 / FP32_OPERATIONS
-    for machine in (machine.name for machine in MACHINES):
-        one = SCANNED_TOKENS / rates[ONE_QUERY][machine]["with_rest"] / 1e9
-        many = SCANNED_QUERIES * SCANNED_TOKENS / rates[MANY_QUERIES][machine]["with_rest"] / 1e9
-        launches = SCAN_LAUNCHES * LAUNCH_SECONDS
-        found[machine] = {
-            "seconds_1_query": one + rescoring + launches,
-            "queries_per_second_64": SCANNED_QUERIES / (many + SCANNED_QUERIES * rescoring + launches),
-        }
-        print(
-            f"{machine}: PREDICTED {1e3 * found[machine]['seconds_1_query']:.2f} ms for the best of 10 M tokens "
-            f"(target .5), {found[machine]['queries_per_second_64']:,.0f} queries/s in batches of 64 (target 5,000)"
-        )
-    return found
-
-
-def candidate_searches(rates: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Seconds of one query's search among candidates, part by part."""
+def whole_searches(rates: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Scans and searches among candidates, by GPU; rates: predictions by kernel and GPU."""
     found = {}
     for machine in MACHINES:
-        memory, l2 = machine.memory_bytes, machine.l2_bytes
-        entries = 32 * PROBES * SCANNED_TOKENS / CENTROIDS
-        narrowed = POOL * DOCUMENT_TOKENS * PADDING
-        parts = {
-            # Centroids in fp16; their scores as bytes and as fp32, of which four passes find the best.
-            "centroids": CENTROIDS * (256 / memory + 32 * (1 + 4 + 4 * 4) / l2),
-            "postings": entries * 4 / memory + PROBES / 4 * POSTINGS_SECONDS,
-            "pool": SCANNED_TOKENS / DOCUMENT_TOKENS * 4 * 5 / l2,
-            "narrowing": narrowed * (8 / memory + 32 / l2),
-            "fast_scores": SCORED * DOCUMENT_TOKENS / rates[ONE_QUERY][machine.name]["with_rest"] / 1e9,
-            "exact_scores": RESCORED_CANDIDATES * DOCUMENT_TOKENS * 32 * 128 * 2 / FP32_OPERATIONS,
-            "launches": PROBE_LAUNCHES * LAUNCH_SECONDS,
-        }
-        found[machine.name] = parts | {"seconds": sum(parts.values())}
+        one, many = (rates[kernel][machine.name]["with_rest"] for kernel in (ONE_QUERY, MANY_QUERIES))
+        own = searches.Rates(one, many, machine.memory_bytes, machine.l2_bytes)
+        scan, probe = searches.scan(own), searches.probe(own)
+        found[machine.name] = {"scan": scan, "candidates": probe}
         print(
-            f"{machine.name}: PREDICTED {1e6 * sum(parts.values()):.0f} us for one query among {SCORED:,} candidates "
-            f"of 10 M tokens, {1e6 * parts['launches']:.0f} of them launches"
+            f"{machine.name}: PREDICTED {1e3 * scan['seconds_1_query']:.2f} ms for the best of 10 M tokens "
+            f"(target .5), {scan['queries_per_second_64']:,.0f} queries/s in batches of 64 (target 5,000); at least "
+            f"{1e6 * probe['seconds_bound']:.0f} us for one query among {searches.SCORED:,} candidates of these "
+            f"(target 60), {1e6 * probe['seconds_with_waits']:.0f} us with what kernels are assumed to wait"
         )
     return found
-
-
-def candidates_in_host_memory() -> float:
-    """Seconds that the codes of 4,096 documents take over the bus."""
-    seconds = CANDIDATES * DOCUMENT_TOKENS * PADDING * CANDIDATE_BYTES / BUS_BYTES_PER_SECOND
-    print(f"PREDICTED {1e3 * seconds:.2f} ms for {CANDIDATES:,} documents in host memory, over PCIe 5")
-    return seconds
 
 
 def builds() -> dict[str, dict[str, float]]:

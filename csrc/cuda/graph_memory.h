@@ -22,12 +22,19 @@ class Layout {
   size_t size_ = 0;
 };
 
-// Three blocks on the device: what the host gives, what the kernels hand to each other, and what the host gets. The first
-// and the last have their like in pinned memory of the host.
+// Blocks on the device: what the host gives, what the kernels hand to each other, of which `counted` is zero when a run
+// begins, and what the host gets, of which the first `told` bytes are. The first and the last have their like in pinned
+// memory of the host. What becomes zero lies together.
 class GraphMemory {
  public:
-  GraphMemory(const Layout& inputs, const Layout& work, const Layout& outputs)
-      : inputs_(inputs.size()), work_(work.size()), outputs_(outputs.size()), given_(inputs.size()), got_(outputs.size()) {}
+  GraphMemory(const Layout& inputs, const Layout& work, const Layout& counted, const Layout& outputs, size_t told)
+      : outputs_at_(counted.size()),
+        zeros_(counted.size() + told),
+        inputs_(inputs.size()),
+        work_(work.size()),
+        results_(counted.size() + outputs.size()),
+        given_(inputs.size()),
+        got_(outputs.size()) {}
 
   template <class Value>
   Value* input(size_t place) const {
@@ -38,11 +45,20 @@ class GraphMemory {
     return reinterpret_cast<Value*>(work_.data() + place);
   }
   template <class Value>
-  Value* output(size_t place) const {
-    return reinterpret_cast<Value*>(outputs_.data() + place);
+  Value* count(size_t place) const {
+    return reinterpret_cast<Value*>(results_.data() + place);
   }
-  void begin_to_device(Stream stream) const { cuda::begin_to_device(inputs_.data(), given_.data(), inputs_.size(), stream); }
-  void begin_from_device(Stream stream) const { cuda::begin_from_device(got_.data(), outputs_.data(), outputs_.size(), stream); }
+  template <class Value>
+  Value* output(size_t place) const {
+    return reinterpret_cast<Value*>(results_.data() + outputs_at_ + place);
+  }
+  void begin(Stream stream) const {
+    begin_to_device(inputs_.data(), given_.data(), inputs_.size(), stream);
+    set_to_zero(results_.data(), zeros_, stream);
+  }
+  void end(Stream stream) const {
+    begin_from_device(got_.data(), results_.data() + outputs_at_, results_.size() - outputs_at_, stream);
+  }
 
   // On the host.
   template <class Value>
@@ -55,7 +71,8 @@ class GraphMemory {
   }
 
  private:
-  const DeviceArray<char> inputs_, work_, outputs_;
+  const size_t outputs_at_, zeros_;
+  const DeviceArray<char> inputs_, work_, results_;
   const PinnedBytes given_, got_;
 };
 

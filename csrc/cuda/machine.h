@@ -29,6 +29,8 @@
 //   pair_fma(a, b, c), pair_multiply(a, b), pair_add(a, b), pair_maximum(a, b)     fp16, rounded to nearest even; a maximum
 //                                with one NaN is the other operand
 //   float_of_bits(bits), bits_of_float(value), number_of_bits(word)
+//   publish()                    what this thread wrote before, to global memory, is seen by whoever sees what it writes
+//                                after
 //   add_atomically(at, value), maximum_atomically(at, value), or_atomically(at, bits)     what was there before
 #pragma once
 #include <cstdint>

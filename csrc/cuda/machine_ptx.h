@@ -117,6 +117,7 @@ JCB_DEVICE float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
 JCB_DEVICE uint32_t bits_of_float(float value) { return __float_as_uint(value); }
 JCB_DEVICE uint32_t number_of_bits(uint32_t word) { return static_cast<uint32_t>(__popc(word)); }
 
+JCB_DEVICE void publish() { __threadfence(); }
 template <class Value>
 JCB_DEVICE Value add_atomically(Value* at, Value value) {
   return atomicAdd(at, value);

@@ -348,12 +348,21 @@ void with_width(const TileShape& shape, const Work& work) {
 }
 }  // namespace
 
+namespace {
+unsigned exact_blocks(uint32_t query_count, uint32_t room) { return blocks_a_piece(4, query_count, room, 1); }
+}  // namespace
+
+size_t exact_zeros(uint32_t query_count, uint32_t room) {
+  return size_t{exact_blocks(query_count, room)} * query_count * (kColumns + 1);
+}
+
 void launch_exact(const DeviceStore& store, const Queries& queries, const DocumentLists& lists, uint32_t query_count,
-                  Stream stream, float* scores) {
-  const unsigned blocks = blocks_a_piece(4, query_count, lists.room, 1);
+                  Stream stream, uint32_t* zeros, float* scores) {
+  const unsigned blocks = exact_blocks(query_count, lists.room);
+  const SharedDocuments shared{zeros, zeros + size_t{blocks} * query_count * kColumns};
   with_width(store.shape, [&]<int kWidth>() {
     launch<maxsim_exact_lists<kWidth>>(stream, blocks * query_count, kExactThreads, kExactSharedBytes, store.everything(),
-                                       queries, decoding_of(store), lists, blocks, scores);
+                                       queries, decoding_of(store), lists, blocks, shared, scores);
   });
 }
 

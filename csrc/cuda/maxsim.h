@@ -79,8 +79,10 @@ void launch_scan(const DeviceStore& store, const Queries& queries, const Work& w
 void launch_add(const QuerySum* sums, size_t count, uint64_t scores_a_query, const float* partial, float* scores,
                 Stream stream);
 // Exact scores of the documents in device memory that `lists` names; queries that are several pieces are summed.
+// zeros: exact_zeros() of them, for nothing else.
 void launch_exact(const DeviceStore& store, const Queries& queries, const DocumentLists& lists, uint32_t query_count,
-                  Stream stream, float* scores);
+                  Stream stream, uint32_t* zeros, float* scores);
+size_t exact_zeros(uint32_t query_count, uint32_t room);
 
 // Of |fast - exact|, for any document of the store. query: [tokens, dim] of the host.
 double error_bound(const DeviceStore& store, const float* query, int64_t tokens);

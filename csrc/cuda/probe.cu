@@ -29,16 +29,14 @@ struct Prober::Recorded {
         shape(shape),
         pool_room(static_cast<uint32_t>(std::min<int64_t>(store.documents(), int64_t{shape.pool} + ties))),
         prepared(store, shape.pieces),
-        memory(inputs, work, outputs),
+        memory(inputs, work, counted, outputs, told_bytes),
         products(static_cast<size_t>(tokens) * store.centroid_rows()) {
     synchronise(store.stream);  // allocated there
     graph = std::make_unique<Graph>(stream, [&] { record(stream); });
   }
 
   void record(Stream stream) const {
-    memory.begin_to_device(stream);
-    set_to_zero(memory.own<char>(0), counted_bytes, stream);
-    set_to_zero(memory.output<char>(0), told_bytes, stream);
+    memory.begin(stream);
     const Piece* const pieces = memory.input<Piece>(pieces_at);
     prepared.prepare(store, memory.input<float>(vectors_at), pieces, stream, products.data());
     const Queries queries = prepared.view(store, pieces);
@@ -46,33 +44,34 @@ struct Prober::Recorded {
     const DocumentLists pool = gather(stream);
     const DocumentLists kept = narrow(queries, pool, stream);
     rank(queries, kept, stream);
-    memory.begin_from_device(stream);
+    memory.end(stream);
   }
 
   // Centroids that beat the frontier, the best one that is not probed, and what their postings gain each document.
   void probe(const Queries& queries, Stream stream) const {
     const uint32_t rows = store.centroid_rows();
     const Ranked centroids{products.data(), memory.input<uint32_t>(centroid_counts_at), rows, 0, nullptr,
-                           memory.own<uint32_t>(probe_digits_at)};
-    const Probes probes{memory.own<uint32_t>(probe_counts_at), memory.own<uint32_t>(probe_ids_at),
+                           memory.count<uint32_t>(probe_digits_at)};
+    const Probes probes{memory.count<uint32_t>(probe_counts_at), memory.own<uint32_t>(probe_ids_at),
                         memory.own<float>(probe_scores_at), memory.own<float>(frontiers_at), shape.probes};
-    Reaching reaching{centroids.digits, nullptr, memory.own<uint32_t>(probe_counts_at), memory.own<uint32_t>(probe_ids_at),
+    Reaching reaching{centroids.digits, nullptr, memory.count<uint32_t>(probe_counts_at), memory.own<uint32_t>(probe_ids_at),
                       shape.probes};
     reaching.scores = memory.own<float>(probe_scores_at);
     reaching.kths = memory.own<float>(frontiers_at);
     reaching.beyond = true;
     launch_reach(centroids, reaching, wanted(kBeyondProbes), tokens, rows, stream);
     const Gains gains{postings.ranges(), postings.range_count(), queries.steps, memory.input<uint32_t>(query_of_piece_at),
-                      first_pieces(), memory.own<uint32_t>(gained_at), documents};
+                      first_pieces(), memory.count<uint32_t>(gained_at), documents};
     launch<accumulate_postings>(stream, tokens * postings.range_count(), kPostingThreads,
                                 postings_shared_bytes(postings.most_documents()), probes, gains);
   }
 
   // The pool: documents that gained most. Their sums are positive numbers as the bits of a float, too.
   DocumentLists gather(Stream stream) const {
-    Ranked gained{memory.own<float>(gained_at), nullptr, documents, documents,
-                  shape.masked ? memory.input<uint8_t>(mask_at) : nullptr, memory.own<uint32_t>(pool_digits_at)};
+    Ranked gained{memory.count<float>(gained_at), nullptr, documents, documents,
+                  shape.masked ? memory.input<uint8_t>(mask_at) : nullptr, memory.count<uint32_t>(pool_digits_at)};
     gained.more_than = 0.0f;
+    gained.passes = 2;
     launch_count(gained, wanted(kPool), shape.queries, documents, stream);
     uint32_t *const counts = memory.output<uint32_t>(pool_counts_at), *const pool = memory.own<uint32_t>(pool_at);
     launch_collect(gained, {gained.digits, nullptr, counts, pool, pool_room}, wanted(kPool), shape.queries, documents, stream);
@@ -88,33 +87,33 @@ struct Prober::Recorded {
     Ranked ranked{scores, pool.counts, pool_room};
     ranked.numbers = pool.documents;
     uint32_t *const counts = memory.own<uint32_t>(kept_counts_at), *const kept = memory.own<uint32_t>(kept_at);
-    launch_best_of_few(ranked, {nullptr, nullptr, counts, kept, shape.documents}, wanted(kKept), shape.queries, stream);
+    launch_best_of_few(ranked, {nullptr, nullptr, counts, kept, shape.documents}, wanted(kKept),
+                       {store.everything(), memory.own<uint64_t>(first_tiles_at), memory.own<uint64_t>(tile_sums_at)},
+                       shape.queries, stream);
     return {pool.first_pieces, counts, kept, shape.documents};
   }
 
   // Fast scores of these, exact ones of the best, and then of all that the best show to be within reach.
   void rank(const Queries& queries, const DocumentLists& kept, Stream stream) const {
-    uint64_t *const first_tiles = memory.own<uint64_t>(first_tiles_at), *const tile_sums = memory.own<uint64_t>(tile_sums_at);
-    launch<lay_out_lists>(stream, shape.queries, kLayOutThreads, kLayOutSharedBytes, store.everything(), kept, first_tiles,
-                          tile_sums);
+    const Work items{store.tiles(), memory.own<uint64_t>(first_tiles_at), memory.own<uint64_t>(tile_sums_at)};
     float *const partial = memory.own<float>(partial_at), *const whole = memory.own<float>(whole_at);
     const uint64_t tiles_of_a_document = store.document_sums.back() / documents + 1;
-    launch_fast(store, queries, {store.tiles(), first_tiles, tile_sums}, tiles_of_a_document * shape.documents, stream,
-                partial);
+    launch_fast(store, queries, items, tiles_of_a_document * shape.documents, stream, partial);
     if (is_summed) launch_add(memory.input<QuerySum>(sums_at), shape.queries, shape.documents, partial, whole, stream);
     Ranked fast{is_summed ? whole : partial, kept.counts, shape.documents};
     fast.numbers = kept.documents;
 
     uint32_t *const first_counts = memory.own<uint32_t>(first_counts_at), *const first = memory.own<uint32_t>(first_at);
     float *const judged = memory.own<float>(judged_at), *const exact = memory.own<float>(exact_at);
-    launch_reach_few(fast, fast, {nullptr, nullptr, first_counts, first, shape.documents, judged}, wanted(kFirst),
-                     shape.queries, stream);
-    launch_exact(store, queries, {kept.first_pieces, first_counts, first, shape.documents}, shape.queries, stream, exact);
+    launch_reach_judged(fast, fast, nullptr, 0.0f, {nullptr, nullptr, first_counts, first, shape.documents, judged},
+                        wanted(kFirst), shape.queries, stream);
+    launch_exact(store, queries, {kept.first_pieces, first_counts, first, shape.documents}, shape.queries, stream,
+                 memory.count<uint32_t>(first_parts_at), exact);
     uint32_t *const counts = memory.output<uint32_t>(counts_at), *const found = memory.output<uint32_t>(found_at);
     launch_reach_judged({exact, first_counts, shape.documents}, fast, judged, kErrors,
                         {nullptr, nullptr, counts, found, shape.documents}, wanted(kWanted), shape.queries, stream);
     launch_exact(store, queries, {kept.first_pieces, counts, found, shape.documents}, shape.queries, stream,
-                 memory.output<float>(scores_at));
+                 memory.count<uint32_t>(last_parts_at), memory.output<float>(scores_at));
   }
 
   // What a call puts into the memory that the host gives. plan: of its queries, without documents.
@@ -165,6 +164,7 @@ struct Prober::Recorded {
     return true;
   }
 
+  bool probes_by_digits() const { return store.centroid_rows() > kFewScores; }
   const uint32_t* wanted(Counts which) const { return memory.input<uint32_t>(wanted_at) + which; }
   const uint32_t* first_pieces() const { return memory.input<uint32_t>(first_pieces_at); }
 
@@ -188,14 +188,9 @@ struct Prober::Recorded {
   const size_t mask_at = inputs.add<uint8_t>(shape.masked ? (documents + 7) / 8 : 0);
   const size_t vectors_at = inputs.add<float>(static_cast<size_t>(tokens) * store.codec.dim);
 
-  Layout work;  // counts, digits and sums first: they are set to zero
-  const size_t probe_counts_at = work.add<uint32_t>(tokens);
-  const size_t probe_digits_at = work.add<uint32_t>(static_cast<size_t>(tokens) * kDigitPasses * kDigitBins);
-  const size_t pool_digits_at = work.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitPasses * kDigitBins);
+  Layout work;
   const size_t kept_counts_at = work.add<uint32_t>(shape.queries);
   const size_t first_counts_at = work.add<uint32_t>(shape.queries);
-  const size_t gained_at = work.add<uint32_t>(static_cast<size_t>(shape.queries) * documents);
-  const size_t counted_bytes = work.size();
   const size_t probe_ids_at = work.add<uint32_t>(static_cast<size_t>(tokens) * shape.probes);
   const size_t probe_scores_at = work.add<float>(static_cast<size_t>(tokens) * shape.probes);
   const size_t frontiers_at = work.add<float>(tokens);
@@ -210,7 +205,15 @@ struct Prober::Recorded {
   const size_t judged_at = work.add<float>(scored);
   const size_t exact_at = work.add<float>(scored);
 
-  Layout outputs;  // counts first: they are set to zero
+  Layout counted;  // zeros when a run begins
+  const size_t probe_counts_at = counted.add<uint32_t>(tokens);
+  const size_t probe_digits_at = counted.add<uint32_t>(probes_by_digits() ? static_cast<size_t>(tokens) * kDigitWords : 0);
+  const size_t pool_digits_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitWords);
+  const size_t first_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.documents));
+  const size_t last_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.documents));
+  const size_t gained_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * documents);
+
+  Layout outputs;  // counts first: they are zeros, too
   const size_t pool_counts_at = outputs.add<uint32_t>(shape.queries);
   const size_t counts_at = outputs.add<uint32_t>(shape.queries);
   const size_t told_bytes = outputs.size();

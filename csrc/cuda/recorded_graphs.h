@@ -22,7 +22,13 @@ class RecordedGraphs {
     const auto known = graphs_.find(shape);
     if (known != graphs_.end()) return *known->second;
     if (graphs_.size() >= kMost) graphs_.clear();
-    return *graphs_.emplace(shape, make(stream_.get())).first->second;
+    try {
+      return keep(shape, make);
+    } catch (const DeviceError&) {  // for want of memory, which the other graphs may hold
+      if (graphs_.empty()) throw;
+      graphs_.clear();
+    }
+    return keep(shape, make);
   }
 
   // What the host gave is there before, and what it gets when this returns.
@@ -50,6 +56,11 @@ class RecordedGraphs {
   std::mutex lock;
 
  private:
+  template <class Make>
+  Recorded& keep(const Shape& shape, const Make& make) {
+    return *graphs_.emplace(shape, make(stream_.get())).first->second;
+  }
+
   static constexpr size_t kMost = 8;  // each has its own arrays: a score a document and query, for one
 
   OwnStream stream_;

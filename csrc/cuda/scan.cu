@@ -17,7 +17,7 @@ struct Scanner::Recorded {
         shape(shape),
         documents(static_cast<uint32_t>(store.documents())),
         prepared(store, shape.pieces),
-        memory(inputs, work, outputs),
+        memory(inputs, work, counted, outputs, told_bytes),
         partial(static_cast<size_t>(shape.pieces) * documents),
         whole(shape.pieces == shape.queries ? 0 : static_cast<size_t>(shape.queries) * documents) {
     synchronise(store.stream);  // allocated there
@@ -25,9 +25,7 @@ struct Scanner::Recorded {
   }
 
   void record(Stream stream) const {
-    memory.begin_to_device(stream);
-    set_to_zero(memory.own<char>(0), counted_bytes, stream);
-    set_to_zero(memory.output<uint32_t>(counts_at), shape.queries * sizeof(uint32_t), stream);
+    memory.begin(stream);
     const Piece* const pieces = memory.input<Piece>(pieces_at);
     prepared.prepare(store, memory.input<float>(vectors_at), pieces, stream);
     const Queries queries = prepared.view(store, pieces);
@@ -37,25 +35,23 @@ struct Scanner::Recorded {
     }
     const uint32_t* const k = memory.input<uint32_t>(k_at);
     const Ranked fast{whole.size() != 0 ? whole.data() : partial.data(), nullptr, documents, documents,
-                      shape.masked ? memory.input<uint8_t>(mask_at) : nullptr, memory.own<uint32_t>(fast_digits_at)};
+                      shape.masked ? memory.input<uint8_t>(mask_at) : nullptr, memory.count<uint32_t>(fast_digits_at)};
     launch_count(fast, k, shape.queries, documents, stream);
 
     // The best by fast score: the k-th of their exact scores is a floor that the k-th hit cannot lie below. No document
     // whose fast score, raised by the bound, stays below the floor can be a hit.
-    uint32_t *const first_counts = memory.own<uint32_t>(first_counts_at), *const first = memory.own<uint32_t>(first_documents_at);
+    uint32_t *const first_counts = memory.count<uint32_t>(first_counts_at), *const first = memory.own<uint32_t>(first_documents_at);
     const uint32_t* const first_pieces = memory.input<uint32_t>(first_pieces_at);
     launch_collect(fast, {fast.digits, nullptr, first_counts, first, shape.room}, k, shape.queries, documents, stream);
     launch_exact(store, queries, {first_pieces, first_counts, first, shape.room}, shape.queries, stream,
-                 memory.own<float>(first_scores_at));
-    const Ranked exact{memory.own<float>(first_scores_at), first_counts, shape.room, 0, nullptr,
-                       memory.own<uint32_t>(exact_digits_at)};
-    launch_count(exact, k, shape.queries, shape.room, stream);
+                 memory.count<uint32_t>(first_parts_at), memory.own<float>(first_scores_at));
+    const Ranked exact{memory.own<float>(first_scores_at), first_counts, shape.room};
     uint32_t *const counts = memory.output<uint32_t>(counts_at), *const last = memory.output<uint32_t>(documents_at);
     const float* const bounds = memory.input<float>(bounds_at);
-    launch_collect(fast, {exact.digits, bounds, counts, last, shape.room}, k, shape.queries, documents, stream);
+    launch_reach_few(exact, fast, {nullptr, bounds, counts, last, shape.room}, k, shape.queries, documents, stream);
     launch_exact(store, queries, {first_pieces, counts, last, shape.room}, shape.queries, stream,
-                 memory.output<float>(scores_at));
-    memory.begin_from_device(stream);
+                 memory.count<uint32_t>(last_parts_at), memory.output<float>(scores_at));
+    memory.end(stream);
   }
 
   const DeviceStore& store;
@@ -72,16 +68,19 @@ struct Scanner::Recorded {
   const size_t mask_at = inputs.add<uint8_t>(shape.masked ? (documents + 7) / 8 : 0);
   const size_t vectors_at = inputs.add<float>(static_cast<size_t>(shape.pieces) * kColumns * store.codec.dim);
 
-  Layout work;  // counts and digits first: they are set to zero
-  const size_t first_counts_at = work.add<uint32_t>(shape.queries);
-  const size_t fast_digits_at = work.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitPasses * kDigitBins);
-  const size_t exact_digits_at = work.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitPasses * kDigitBins);
-  const size_t counted_bytes = work.size();
+  Layout work;
   const size_t first_documents_at = work.add<uint32_t>(static_cast<size_t>(shape.queries) * shape.room);
   const size_t first_scores_at = work.add<float>(static_cast<size_t>(shape.queries) * shape.room);
 
-  Layout outputs;  // counts first
+  Layout counted;  // zeros when a run begins
+  const size_t first_counts_at = counted.add<uint32_t>(shape.queries);
+  const size_t fast_digits_at = counted.add<uint32_t>(static_cast<size_t>(shape.queries) * kDigitWords);
+  const size_t first_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.room));
+  const size_t last_parts_at = counted.add<uint32_t>(exact_zeros(shape.queries, shape.room));
+
+  Layout outputs;  // counts first: they are zeros, too
   const size_t counts_at = outputs.add<uint32_t>(shape.queries);
+  const size_t told_bytes = outputs.size();
   const size_t documents_at = outputs.add<uint32_t>(static_cast<size_t>(shape.queries) * shape.room);
   const size_t scores_at = outputs.add<float>(static_cast<size_t>(shape.queries) * shape.room);
 

@@ -15,37 +15,39 @@ unsigned blocks_a_query(uint32_t most, uint32_t queries, unsigned blocks_a_multi
 
 void launch_count(const Ranked& ranked, const uint32_t* k, uint32_t queries, uint32_t most, Stream stream) {
   const unsigned blocks = blocks_a_query(most, queries, 4);
-  for (int pass = 0; pass < kDigitPasses; ++pass) {
-    launch<count_digits>(stream, blocks * queries, kSelectThreads, kSelectSharedBytes, ranked, k, pass, blocks);
+  for (int pass = 0; pass < ranked.passes; ++pass) {
+    launch<count_digits>(stream, blocks * queries, kSelectThreads, sizeof(DigitCounts), ranked, k, pass, blocks);
   }
 }
 
 void launch_collect(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, uint32_t most,
                     Stream stream) {
   const unsigned blocks = blocks_a_query(most, queries, 8);
-  launch<collect_reaching>(stream, blocks * queries, kSelectThreads, sizeof(uint64_t), ranked, reaching, k, blocks);
+  launch<collect_reaching>(stream, blocks * queries, kSelectThreads, sizeof(DigitCounts), ranked, reaching, k, blocks);
 }
 
 void launch_reach(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, uint32_t most,
                   Stream stream) {
-  if (most <= kFewScores) return launch_reach_few(ranked, ranked, reaching, k, queries, stream);
+  if (most <= kFewScores) return launch_reach_judged(ranked, ranked, nullptr, 0.0f, reaching, k, queries, stream);
   launch_count(ranked, k, queries, most, stream);
   launch_collect(ranked, reaching, k, queries, most, stream);
 }
 
-void launch_best_of_few(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream) {
-  launch<reach_few<true>>(stream, queries, kFewThreads, kFewSharedBytes, ranked, ranked, static_cast<const float*>(nullptr),
-                          0.0f, reaching, k);
+void launch_best_of_few(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, const LaidOut& items,
+                        uint32_t queries, Stream stream) {
+  launch<best_of_few>(stream, queries, kFewThreads, sizeof(FewShared), ranked, reaching, k, items);
 }
 
 void launch_reach_few(const Ranked& found_in, const Ranked& ranked, const Reaching& reaching, const uint32_t* k,
-                      uint32_t queries, Stream stream) {
-  launch_reach_judged(found_in, ranked, nullptr, 0.0f, reaching, k, queries, stream);
+                      uint32_t queries, uint32_t most, Stream stream) {
+  const unsigned blocks = blocks_a_query(most, queries, 2);
+  launch<reach_few>(stream, blocks * queries, kFewThreads, sizeof(FewShared), found_in, ranked,
+                    static_cast<const float*>(nullptr), 0.0f, reaching, k, blocks);
 }
 
 void launch_reach_judged(const Ranked& found_in, const Ranked& ranked, const float* judged, float errors,
                          const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream) {
-  launch<reach_few<false>>(stream, queries, kFewThreads, kFewSharedBytes, found_in, ranked, judged, errors, reaching, k);
+  launch<reach_few>(stream, queries, kFewThreads, sizeof(FewShared), found_in, ranked, judged, errors, reaching, k, 1u);
 }
 
 }  // namespace jcb::cuda

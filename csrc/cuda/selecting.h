@@ -1,6 +1,7 @@
 // The kernels of select.h, launched.
 #pragma once
 #include "cuda/device.h"
+#include "cuda/kernels/lay_out.h"
 #include "cuda/kernels/ranked.h"
 
 namespace jcb::cuda {
@@ -15,11 +16,13 @@ constexpr uint32_t kFewScores = 1 << 16;
 void launch_reach(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, uint32_t most,
                   Stream stream);
 
-// Of few scores a query, both in one kernel (reach_few): the k best, the lower numbers where scores tie ...
-void launch_best_of_few(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream);
-// ... all of `ranked` that reach the k-th score of found_in, and ...
+// Of few scores a query, both in one kernel: the k best, the lower numbers where scores tie (and they as items, unless
+// `items` is empty) ...
+void launch_best_of_few(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, const LaidOut& items,
+                        uint32_t queries, Stream stream);
+// ... all of `ranked`, which may be many (most: of a query), that reach the k-th of the few scores of found_in, and ...
 void launch_reach_few(const Ranked& found_in, const Ranked& ranked, const Reaching& reaching, const uint32_t* k,
-                      uint32_t queries, Stream stream);
+                      uint32_t queries, uint32_t most, Stream stream);
 // ... all that reach it raised by `errors` times the largest difference of found_in to `judged`, [queries][its stride].
 void launch_reach_judged(const Ranked& found_in, const Ranked& ranked, const float* judged, float errors,
                          const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream);

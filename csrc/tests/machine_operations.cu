@@ -48,6 +48,11 @@ JCB_OPERATION(pair_maximum)(uint32_t* x) { x[0] = cuda::pair_maximum(x[1], x[2])
 JCB_OPERATION(float_of_bits)(float* to, const uint32_t* x) { to[0] = cuda::float_of_bits(x[0]) + 1.0f; }
 JCB_OPERATION(bits_of_float)(uint32_t* to, const float* x) { to[0] = cuda::bits_of_float(x[0] + 1.0f); }
 JCB_OPERATION(number_of_bits)(uint32_t* x) { x[0] = cuda::number_of_bits(x[1]); }
+JCB_OPERATION(publish)(uint32_t* x) {
+  x[0] = 1;
+  cuda::publish();
+  x[1] = 2;
+}
 JCB_OPERATION(add_atomically)(uint32_t* x) { x[1] = cuda::add_atomically(x, threadIdx.x); }
 JCB_OPERATION(maximum_atomically)(unsigned long long* x) { x[1] = cuda::maximum_atomically(x, x[2]); }
 JCB_OPERATION(or_atomically)(uint32_t* x) { x[1] = cuda::or_atomically(x, 1u << threadIdx.x); }

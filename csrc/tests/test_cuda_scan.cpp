@@ -28,15 +28,15 @@ std::vector<std::set<uint32_t>> selected(const std::vector<std::vector<float>>& 
   for (const auto& own : scores) flat.insert(flat.end(), own.begin(), own.end());
   const DeviceArray<float> there(flat, {}), margins(std::vector<float>(queries, margin), {});
   const DeviceArray<uint8_t> mask_there(mask, {});
-  const DeviceArray<uint32_t> digits(std::vector<uint32_t>(queries * cuda::kDigitPasses * cuda::kDigitBins), {});
+  const DeviceArray<uint32_t> digits(std::vector<uint32_t>(queries * cuda::kDigitWords), {});
   const DeviceArray<uint32_t> counts_there(std::vector<uint32_t>(queries), {}), documents(size_t{queries} * room), k_there({k}, {});
   const cuda::Ranked ranked{there.data(), nullptr, count, count, mask.empty() ? nullptr : mask_there.data(), digits.data()};
   for (int pass = 0; pass < cuda::kDigitPasses; ++pass) {
-    cuda::launch<cuda::count_digits>({}, blocks * queries, cuda::kSelectThreads, cuda::kSelectSharedBytes, ranked,
+    cuda::launch<cuda::count_digits>({}, blocks * queries, cuda::kSelectThreads, sizeof(cuda::DigitCounts), ranked,
                                      static_cast<const uint32_t*>(k_there.data()), pass, blocks);
   }
   cuda::launch<cuda::collect_reaching>(
-      {}, blocks * queries, cuda::kSelectThreads, sizeof(float), ranked,
+      {}, blocks * queries, cuda::kSelectThreads, sizeof(cuda::DigitCounts), ranked,
       cuda::Reaching{digits.data(), margins.data(), counts_there.data(), documents.data(), room},
       static_cast<const uint32_t*>(k_there.data()), blocks);
   counts.assign(queries, 0);
@@ -206,6 +206,35 @@ void test_documents_that_are_alike_do_not_fit_and_that_is_told() {
   JCB_CHECK(!search(large, cuda::kMostWanted + 1), "more hits than lists are made for");
 }
 
+// A GPU that has room for some graphs: those of before make way, and where nothing is left to go, the search is refused.
+void test_graphs_make_way_for_a_new_one() {
+  CorpusOptions options;
+  options.dim = 32;
+  options.document_lengths.assign(60, 5);
+  const Corpus corpus(options);
+  const cuda::DeviceStore store(store_of(corpus));
+  cuda::Scanner scanner(store);
+  const size_t before = cuda::emulation::allocations.bytes, unlimited = cuda::emulation::settings.memory;
+  check_search({"two pieces", {40}, 3, false}, corpus, store, scanner);
+  check_search({"three pieces", {80}, 3, false}, corpus, store, scanner);
+  const size_t held = cuda::emulation::allocations.bytes - before;
+  cuda::emulation::settings.memory = before + held + 1000;
+  const Queries queries(corpus, {100}, 11);
+  cuda::Found found;
+  const auto search = [&] { scanner.search(queries.vectors.data(), queries.offsets.data(), 1, 3, nullptr, found); };
+  search();
+  JCB_CHECK(scanner.graphs() == 1 && found.documents.size() >= 3, "%zu graphs, %zu found", scanner.graphs(), found.documents.size());
+  const Queries other(corpus, {10}, 11);
+  cuda::emulation::settings.memory = before + 1000;
+  JCB_CHECK(throws<cuda::DeviceError>([&] {
+              scanner.search(other.vectors.data(), other.offsets.data(), 1, 3, nullptr, found);
+            }),
+            "no room for any graph");
+  cuda::emulation::settings.memory = unlimited;
+  search();
+  JCB_CHECK(scanner.graphs() == 1 && found.documents.size() >= 3, "a search after one that was refused");
+}
+
 void test_searches_of_nothing_and_of_what_is_no_number() {
   CorpusOptions options;
   options.dim = 32;
@@ -251,6 +280,7 @@ int run_all() {
   test_the_best_are_found_with_their_exact_scores();
   test_documents_that_are_alike_do_not_fit_and_that_is_told();
   test_searches_of_nothing_and_of_what_is_no_number();
+  test_graphs_make_way_for_a_new_one();
   test_nothing_of_a_graph_waits_or_allocates();
   return report("test_cuda_scan");
 }

@@ -46,6 +46,9 @@ class Cascade:
         self._backend, self._store, self._codec = backend, store, codec
         self._narrowing = Narrowing(backend, store, codec.arrays)
         self.stage = stage
+        # Asked once: looking at a protocol takes as long as scoring some hundred documents.
+        self._scanner = backend if isinstance(backend, ScanningBackend) else None
+        self._prober = backend if isinstance(backend, ProbingBackend) else None
 
     def ranked(
         self,
@@ -85,8 +88,8 @@ class Cascade:
         self, exact: bool, may_scan: bool, groups: Uint32Array | None, among: Subset
     ) -> ScanningBackend | None:
         """The backend, where it searches everything by itself. Of a sparse subset less would do."""
-        backend = self._backend
-        if not isinstance(backend, ScanningBackend) or groups is not None or among.is_sparse:
+        backend = self._scanner
+        if backend is None or groups is not None or among.is_sparse:
             return None
         return backend if exact or (may_scan and backend.scan_costs_less(self._store)) else None
 
@@ -141,10 +144,10 @@ class Cascade:
 
     def _probing(self, groups: Uint32Array | None, among: Subset) -> ProbingBackend | None:
         """The backend, where it does all of this by itself. In a sparse subset the first stage is another."""
-        backend, stage = self._backend, self.stage
-        if not isinstance(backend, ProbingBackend) or groups is not None or among.is_sparse:
+        stage = self.stage
+        if self._prober is None or groups is not None or among.is_sparse:
             return None
-        return backend if isinstance(stage, CentroidProbing) and stage.compares_all else None
+        return self._prober if isinstance(stage, CentroidProbing) and stage.compares_all else None
 
     def _found(
         self,

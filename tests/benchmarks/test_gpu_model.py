@@ -6,15 +6,7 @@ import pytest
 
 from benchmarks.gpu.compiler import parse_disassembly
 from benchmarks.gpu.counting import busy_clocks, main_loop, with_longest_loop
-from benchmarks.gpu.model import (
-    MACHINES,
-    MANY_QUERIES,
-    ONE_QUERY,
-    Kernel,
-    candidates_in_host_memory,
-    predict,
-    whole_searches,
-)
+from benchmarks.gpu.model import MACHINES, Kernel, predict
 
 DISASSEMBLY = """
 	.section	.text._Zkernel,"ax",@progbits
@@ -91,15 +83,3 @@ def test_the_bound_is_the_lowest_limit() -> None:
     assert long.limit == "issue"
     assert long.bound == pytest.approx(16 / 800 * 132 * 4 * 1.755)
     assert long.with_rest < long.bound
-
-
-def test_a_whole_search_takes_its_scan_its_launches_and_its_exact_scores() -> None:
-    rates = {name: {machine.name: {"with_rest": 50.0} for machine in MACHINES} for name in (ONE_QUERY, MANY_QUERIES)}
-    found = whole_searches(rates)["H200"]
-    rescored = 400 * 130 * 32 * 128 * 2 / 20e12
-    assert found["seconds_1_query"] == pytest.approx(10e6 / 50e9 + 14 * 2.5e-6 + rescored)
-    assert 64 / found["queries_per_second_64"] == pytest.approx(64 * 10e6 / 50e9 + 14 * 2.5e-6 + 64 * rescored)
-
-
-def test_candidates_in_host_memory_take_what_their_bytes_take_over_the_bus() -> None:
-    assert candidates_in_host_memory() == pytest.approx(4096 * 130 * 1.06 * 40 / 50e9)

@@ -42,6 +42,7 @@ INSTRUCTIONS = {
     "float_of_bits": r"mov\.b32|ld\.global(\.nc)?\.(b32|u32|f32)",
     "bits_of_float": r"mov\.b32|st\.global\.(b32|u32|f32)",
     "number_of_bits": r"popc\.b32",
+    "publish": r"st\.global\.\w+ .*membar\.gl|st\.global\.\w+ .*fence\.acq_rel\.gpu|fence\.sc\.gpu",
     "add_atomically": r"atom\.global\.add\.u32",
     "maximum_atomically": r"atom\.global\.max\.u64",
     "or_atomically": r"atom\.global\.or\.b32",

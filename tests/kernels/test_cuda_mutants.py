@@ -76,8 +76,8 @@ MUTANTS = {
     ),
     "warps do not wait for each other's maxima": (
         KERNELS + "maxsim_exact.h",
-        "  block_barrier();\n  if (warp != 0) return 0.0f;",
-        "  if (warp != 0) return 0.0f;",
+        "  block_barrier();\n  for (int other = 0;",
+        "  for (int other = 0;",
     ),
     "the query's unit misses the levels'": (
         KERNELS + "prepare_queries.h",
@@ -142,45 +142,62 @@ MUTANTS = {
 }
 # The same of a scan, for test_cuda_scan.cpp.
 SCAN_MUTANTS = {
-    "what lies above a digit is not taken off": (KERNELS + "select.h", "key.is_there ? digit.above : 0", "0"),
+    "what lies above a digit is not taken off": (KERNELS + "select.h", "is_there ? digit.above : 0", "0"),
     "scores of other digits are counted": (KERNELS + "select.h", "if (agrees && ranked", "if (ranked"),
     "bins are counted before they are zero": (
-        KERNELS + "select.h",
-        "  block_barrier();\n  const float* const scores = ranked.scores + query * ranked.stride;\n"
-        "  const uint32_t length = found[1]",
-        "  const float* const scores = ranked.scores + query * ranked.stride;\n  const uint32_t length = found[1]",
+        KERNELS + "find_digit.h",
+        "counts.bins[i] = 0;\n  block_barrier();",
+        "counts.bins[i] = 0;",
     ),
     "what is masked is collected": (
-        KERNELS + "select.h",
+        KERNELS + "ranked.h",
         "(mask == nullptr || (mask[i >> 3] >> (i & 7) & 1))",
         "true",
     ),
     "two blocks write to one place": (
         KERNELS + "select.h",
-        "begin = add_atomically(&given.counts[query], number_of_bits(reaching))",
-        "begin = given.counts[query], given.counts[query] = number_of_bits(reaching)",
+        "place = add_atomically(counter, count)",
+        "place = *counter, *counter = count",
     ),
-    "negative scores are in the wrong order": (KERNELS + "select.h", "bits >> 31 ? ~bits", "bits >> 31 ? bits"),
+    "negative scores are in the wrong order": (KERNELS + "keys.h", "bits >> 31 ? ~bits", "bits >> 31 ? bits"),
     "fast scores are taken for exact ones": (
         "csrc/cuda/scan.cu",
-        "{exact.digits, bounds,",
-        "{exact.digits, nullptr,",
+        "{nullptr, bounds, counts",
+        "{nullptr, nullptr, counts",
     ),
     "digits of the search before are left": (
-        "csrc/cuda/scan.cu",
-        "    set_to_zero(memory.own<char>(0), counted_bytes, stream);\n",
+        "csrc/cuda/graph_memory.h",
+        "set_to_zero(results_.data(), zeros_, stream);",
         "",
+    ),
+    "the pass before is forgotten": (KERNELS + "select.h", "4 * (pass - 2);\n    key", "4 * (pass - 1);\n    key"),
+    "what warps above have is not above": (
+        KERNELS + "find_digit.h",
+        "for (int w = 0; w < warp; ++w) above += shared.of_warps[w];",
+        "",
+    ),
+    "a warp does not wait for those above": (
+        KERNELS + "find_digit.h",
+        "shared.value = kDigitBins;\n  block_barrier();",
+        "shared.value = kDigitBins;",
     ),
     "only the last piece of a query counts": (
         KERNELS + "maxsim_exact.h",
-        "sum += exact_score<kWidth>(",
-        "sum = exact_score<kWidth>(",
+        "sum += sum_of_maxima(",
+        "sum = sum_of_maxima(",
     ),
     "a piece overtakes the one before": (
         KERNELS + "maxsim_exact.h",
-        "tiles_of(work, document));\n      block_barrier();",
-        "tiles_of(work, document));",
+        "scores[place] = sum;\n      }\n      block_barrier();",
+        "scores[place] = sum;\n      }",
     ),
+    "a part is all of its document": (
+        KERNELS + "maxsim_exact.h",
+        "uint32_t i = tiles.part + warp * tiles.parts",
+        "uint32_t i = warp * tiles.parts",
+    ),
+    "the first part adds up": (KERNELS + "maxsim_exact.h", "before, 0) + 1 != parts", "before, 0) != 0"),
+    "an old graph keeps its room": ("csrc/cuda/recorded_graphs.h", "throw;\n      graphs_.clear();", "throw;"),
 }
 # The same of a search among candidates, for test_cuda_probe.cpp.
 PROBE_MUTANTS = {
@@ -207,13 +224,29 @@ PROBE_MUTANTS = {
     ),
     "rows of a tile are not compared": (KERNELS + "narrow.h", "for (int bits = 2; bits", "for (int bits = 4; bits"),
     "tokens have each other's steps": (KERNELS + "narrow.h", "kColumns + half * 16", "kColumns"),
-    "warps lay out over each other": (KERNELS + "narrow.h", "start += w < warp ? of_warps[w] : 0;", ""),
-    "of ties the higher numbers stay": (KERNELS + "select.h", "<< 32 | ~number", "<< 32 | number"),
-    "what is above a digit is wanted still": (KERNELS + "select.h", "wanted -= is_there ? found[1] : 0;", ""),
+    "warps lay out over each other": (KERNELS + "lay_out.h", "start += w < warp ? of_warps[w] : 0;", ""),
+    "of ties the higher numbers stay": (KERNELS + "keys.h", "<< 32 | ~number", "<< 32 | number"),
+    "what is above a digit is wanted still": (KERNELS + "select.h", "is_there ? digit.above : 0", "0"),
+    "of ties all stay": (KERNELS + "select.h", "key.is_there && key.count > key.wanted", "false"),
+    "scores that tie are looked for among all": (
+        KERNELS + "select.h",
+        "counts = key_of(score) == key.value && ranked",
+        "counts = ranked",
+    ),
+    "blocks begin at one place": (
+        KERNELS + "select.h",
+        "blocks_a_query == 1 ? &shared.found : &given.counts[query]",
+        "&shared.found",
+    ),
+    "two passes are three": (
+        KERNELS + "select.h",
+        "key.value << (ranked.passes == kDigitPasses ? 0 : digit_bits(kDigitPasses - 1))",
+        "key.value",
+    ),
     "documents without a gain are candidates": ("csrc/cuda/probe.cu", "    gained.more_than = 0.0f;\n", ""),
     "sums of the search before are left": (
-        "csrc/cuda/probe.cu",
-        "    set_to_zero(memory.own<char>(0), counted_bytes, stream);\n",
+        "csrc/cuda/graph_memory.h",
+        "set_to_zero(results_.data(), zeros_, stream);",
         "",
     ),
     "the frontier is probed": ("csrc/cuda/probe.cu", "    reaching.beyond = true;\n", ""),

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -16,11 +18,19 @@ namespace emulation {
 struct Settings {
   uint32_t seed = 0;          // of the first launch; each one after it has the next
   int multiprocessors = 2;
-  size_t memory = 1ull << 34;         // bytes an allocation may have
+  size_t memory = 1ull << 34;         // bytes that all allocations together may have
   size_t free_memory = 1ull << 34, free_host_memory = 1ull << 34;  // what is said of them
   size_t shared_bytes = 99 * 1024;    // of a block, as the smallest GPUs have that are supported
 };
 inline Settings settings;
+
+// Sizes of what is allocated.
+struct Allocations {
+  std::mutex lock;
+  std::map<void*, size_t> sizes;
+  size_t bytes = 0;
+};
+inline Allocations allocations;
 
 // Where work goes while a graph is recorded, and not into this thread.
 inline thread_local std::vector<std::function<void()>>* recording = nullptr;
@@ -57,20 +67,29 @@ inline void delete_stream(Stream) noexcept {}
 
 inline void* allocate(size_t bytes) {
   emulation::check_not_recording("allocating GPU memory");
-  if (bytes > emulation::settings.memory) {
+  const std::lock_guard<std::mutex> alone(emulation::allocations.lock);
+  if (emulation::allocations.bytes + bytes > emulation::settings.memory) {
     throw DeviceError("too little GPU memory: " + std::to_string(bytes) + " bytes were asked for, " +
-                      std::to_string(emulation::settings.memory) + " are free");
+                      std::to_string(emulation::settings.memory - emulation::allocations.bytes) + " are free");
   }
   constexpr size_t kAlignment = 256;
   // Not rounded up: reading past the end is then an error that a sanitizer sees.
   void* memory = nullptr;
   if (posix_memalign(&memory, kAlignment, bytes) != 0) throw DeviceError("too little memory for the emulated GPU");
   std::memset(memory, 0xff, bytes);  // NaN and the largest numbers, not zeros by luck
+  emulation::allocations.sizes[memory] = bytes;
+  emulation::allocations.bytes += bytes;
   return memory;
 }
-inline void release(void* memory) noexcept { std::free(memory); }
+inline void release(void* memory) noexcept {
+  const std::lock_guard<std::mutex> alone(emulation::allocations.lock);
+  const auto own = emulation::allocations.sizes.find(memory);
+  emulation::allocations.bytes -= own->second;
+  emulation::allocations.sizes.erase(own);
+  std::free(memory);
+}
 inline void* allocate_pinned(size_t bytes) { return allocate(bytes); }
-inline void release_pinned(void* memory) noexcept { std::free(memory); }
+inline void release_pinned(void* memory) noexcept { release(memory); }
 inline void synchronise(Stream) { emulation::check_not_recording("waiting for the GPU"); }
 inline void to_device(void* to, const void* from, size_t bytes, Stream) {
   emulation::check_not_recording("copying to the GPU");

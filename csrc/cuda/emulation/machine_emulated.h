@@ -215,6 +215,7 @@ inline float float_of_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t bits_of_float(float value) { return std::bit_cast<uint32_t>(value); }
 inline uint32_t number_of_bits(uint32_t word) { return static_cast<uint32_t>(std::popcount(word)); }
 
+inline void publish() {}
 // Fibers never run at the same time.
 template <class Value>
 Value add_atomically(Value* at, Value value) {

@@ -4,6 +4,7 @@
 // dimensions at a time is decoded into shared memory, and every lane multiplies it with its own column of the query.
 // Sums go through the dimensions in order, whatever the launch looks like.
 #pragma once
+#include "cuda/kernels/keys.h"
 #include "cuda/kernels/work.h"
 #include "cuda/query_layout.h"
 
@@ -107,11 +108,17 @@ JCB_DEVICE void decode_block(const Decoding& given, const TileShape& shape, cons
   }
 }
 
-// The score of `tiles` tiles from number `first_tile` on for one piece: the block's threads together; lane 0 of warp 0 has
-// it. A barrier must lie between two of them, since they share the block's memory.
+// A part of a document: every parts-th of its tiles, which begin at number `first` of the store.
+struct DocumentTiles {
+  const char* store;
+  uint64_t first;
+  uint32_t count, part = 0, parts = 1;
+};
+
+// The largest product of each query token of a piece with those tokens: the block's threads together; warp 0 has them. A
+// barrier must lie between two of them, since they share the block's memory.
 template <int kWidth>
-JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, const Decoding& given, const char* all_tiles,
-                             uint64_t first_tile, uint32_t tiles) {
+JCB_DEVICE float exact_maxima(const Queries& queries, uint32_t piece_number, const Decoding& given, const DocumentTiles& tiles) {
   const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes;
   const TileShape shape(given.bits, given.blocks);
   float* const decoded = reinterpret_cast<float*>(dynamic_shared()) + warp * kBlockDimensions * kDecodedStride;
@@ -120,9 +127,9 @@ JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, cons
       queries.columns + static_cast<size_t>(piece_number) * given.blocks * kBlockDimensions * kColumns + lane;
 
   float best = kMinusInfinity;
-  for (uint32_t i = warp; i < tiles; i += kExactWarps) {
-    const uint64_t number = first_tile + i;
-    const char* const tile = all_tiles + number * shape.bytes();
+  for (uint32_t i = tiles.part + warp * tiles.parts; i < tiles.count; i += kExactWarps * tiles.parts) {
+    const uint64_t number = tiles.first + i;
+    const char* const tile = tiles.store + number * shape.bytes();
     const char* const ranks = given.ranks + number * TileShape(given.rank_bits, given.blocks).code_bytes();
     const uint4* const scalars = reinterpret_cast<const uint4*>(tile + shape.code_bytes());
     uint4 rows{};
@@ -157,8 +164,14 @@ JCB_DEVICE float exact_score(const Queries& queries, uint32_t piece_number, cons
   }
   maxima[warp * kColumns + lane] = best;
   block_barrier();
-  if (warp != 0) return 0.0f;
-  for (int other = 1; other < kExactWarps; ++other) best = fmaxf(best, maxima[other * kColumns + lane]);
+  for (int other = 0; warp == 0 && other < kExactWarps; ++other) best = fmaxf(best, maxima[other * kColumns + lane]);
+  return best;
+}
+
+// The score of a document with these maxima, in a warp.
+JCB_DEVICE float sum_of_maxima(const Queries& queries, uint32_t piece_number, const Decoding& given, uint32_t tiles,
+                               float best) {
+  const int lane = threadIdx.x % kWarpLanes;
   float sum = lane < static_cast<int>(queries.pieces[piece_number].tokens) ? best : 0.0f;
   for (int bits = 1; bits < kWarpLanes; bits *= 2) sum += shuffle_xor(sum, bits);
   return tiles == 0 ? kMinusInfinity : sum * given.norm_scale;
@@ -169,27 +182,57 @@ template <int kWidth>
 JCB_KERNEL(kExactThreads, 4) maxsim_exact(Work work, Queries queries, Decoding given, float* partial_scores) {
   const uint32_t piece_number = piece_of_output(queries, blockIdx.x);
   const Piece piece = queries.pieces[piece_number];
-  const uint32_t item = piece.first_item + static_cast<uint32_t>(blockIdx.x - piece.output);
-  const float score =
-      exact_score<kWidth>(queries, piece_number, given, work.tiles, work.first_tiles[item], tiles_of(work, item));
+  const uint32_t item = piece.first_item + static_cast<uint32_t>(blockIdx.x - piece.output), tiles = tiles_of(work, item);
+  const float best = exact_maxima<kWidth>(queries, piece_number, given, {work.tiles, work.first_tiles[item], tiles});
+  if (threadIdx.x >= kWarpLanes) return;
+  const float score = sum_of_maxima(queries, piece_number, given, tiles, best);
   if (threadIdx.x == 0) partial_scores[blockIdx.x] = score;
 }
 
-// The same scores of lists that the device made, whose lengths nobody else knows: blocks take a list's documents in turns.
+// What blocks that share a document hand to each other, all zeros before; a place for each block of the launch.
+struct SharedDocuments {
+  uint32_t* maxima;  // [blocks][32] keys
+  uint32_t* done;    // [blocks]: parts of the document there
+};
+constexpr uint32_t kMostParts = 8;
+
+// Whether all other parts are there, in a warp; `best` is then of all.
+JCB_DEVICE bool is_last_part(const SharedDocuments& shared, uint32_t place, uint32_t parts, float& best) {
+  uint32_t* const maximum = shared.maxima + static_cast<size_t>(place) * kColumns + threadIdx.x;
+  maximum_atomically(maximum, key_of(best));
+  publish();
+  warp_barrier();
+  uint32_t before = 0;
+  if (threadIdx.x == 0) before = add_atomically(&shared.done[place], 1u);
+  if (shuffle(before, 0) + 1 != parts) return false;
+  publish();
+  best = score_of(maximum_atomically(maximum, 0u));
+  return true;
+}
+
+// The same scores of lists that the device made, whose lengths nobody else knows: blocks take a list's documents in turns;
+// of fewer documents than blocks, several blocks take a part each, and the last one adds up.
 // work: of all documents of the store. scores: [queries][room].
 template <int kWidth>
 JCB_KERNEL(kExactThreads, 4) maxsim_exact_lists(Work work, Queries queries, Decoding given, DocumentLists lists,
-                                                uint32_t blocks_a_query, float* scores) {
-  const uint32_t query = blockIdx.x / blocks_a_query, length = length_of(lists, query);
-  for (uint32_t i = blockIdx.x % blocks_a_query; i < length; i += blocks_a_query) {
+                                                uint32_t blocks_a_query, SharedDocuments shared, float* scores) {
+  const uint32_t query = blockIdx.x / blocks_a_query, block = blockIdx.x % blocks_a_query, length = length_of(lists, query);
+  const uint32_t first_piece = lists.first_pieces[query], last_piece = lists.first_pieces[query + 1];
+  const uint32_t blocks_a_document = last_piece - first_piece == 1 && length != 0 ? blocks_a_query / length : 1;
+  const uint32_t parts = blocks_a_document < 2 ? 1 : blocks_a_document < kMostParts ? blocks_a_document : kMostParts;
+  for (uint32_t i = block / parts; i < length; i += blocks_a_query) {
     const size_t place = static_cast<size_t>(query) * lists.room + i;
-    const uint32_t document = lists.documents[place];
+    const uint32_t document = lists.documents[place], tiles = tiles_of(work, document);
+    const DocumentTiles own{work.tiles, work.first_tiles[document], tiles, block % parts, parts};
     float sum = 0.0f;
-    for (uint32_t piece = lists.first_pieces[query]; piece < lists.first_pieces[query + 1]; ++piece) {
-      sum += exact_score<kWidth>(queries, piece, given, work.tiles, work.first_tiles[document], tiles_of(work, document));
+    for (uint32_t piece = first_piece; piece < last_piece; ++piece) {
+      float best = exact_maxima<kWidth>(queries, piece, given, own);
+      if (threadIdx.x < kWarpLanes && (parts == 1 || is_last_part(shared, query * blocks_a_query + i, parts, best))) {
+        sum += sum_of_maxima(queries, piece, given, tiles, best);
+        if (piece + 1 == last_piece && threadIdx.x == 0) scores[place] = sum;
+      }
       block_barrier();
     }
-    if (threadIdx.x == 0) scores[place] = sum;
   }
 }
 

@@ -1,5 +1,5 @@
 // Of many documents the few that are worth their codes: MaxSim in which every token is its centroid, of lists that the
-// device made; and such lists as the items that maxsim_fast takes.
+// device made.
 #pragma once
 #include "cuda/kernels/look_up.h"
 #include "cuda/kernels/work.h"
@@ -9,8 +9,6 @@ namespace jcb::cuda {
 
 constexpr int kNarrowWarps = 4, kNarrowThreads = kNarrowWarps * kWarpLanes;
 constexpr int kTilesAhead = 4;  // of which centroid ids, and then scores, are on their way together
-constexpr int kLayOutThreads = 256;
-constexpr size_t kLayOutSharedBytes = (kLayOutThreads / kWarpLanes) * sizeof(uint32_t);
 
 // The largest score of each query token among a document's tokens: lane 2r + h has tile row r, and of it the query tokens
 // 16 h .. 16 h + 15. All lanes get the sum over the piece's tokens, in what steps are.
@@ -73,40 +71,6 @@ JCB_KERNEL(kNarrowThreads, 8) maxsim_centroid_lists(Work work, TileShape shape, 
     }
     if (lane == 0) scores[place] = sum;
   }
-}
-
-// One block a query. A list with room for `room` documents becomes room items, those beyond its length without tiles.
-// first_tiles, tile_sums: [queries][room + 1], as in Work.
-JCB_KERNEL(kLayOutThreads, 4) lay_out_lists(Work work, DocumentLists lists, uint64_t* first_tiles, uint64_t* tile_sums) {
-  uint32_t* const of_warps = reinterpret_cast<uint32_t*>(dynamic_shared());
-  const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes;
-  const uint32_t query = blockIdx.x, length = length_of(lists, query);
-  const size_t from = static_cast<size_t>(query) * lists.room, to = static_cast<size_t>(query) * (lists.room + 1);
-  uint64_t before = 0;
-  for (uint32_t first = 0; first < lists.room; first += kLayOutThreads) {
-    const uint32_t i = first + threadIdx.x;
-    const uint32_t document = i < length ? lists.documents[from + i] : 0;
-    const uint32_t own = i < length ? tiles_of(work, document) : 0;
-    uint32_t until = own;
-    for (int step = 1; step < kWarpLanes; step *= 2) {
-      const uint32_t other = shuffle(until, lane - step);
-      until += lane >= step ? other : 0;
-    }
-    if (lane == kWarpLanes - 1) of_warps[warp] = until;
-    block_barrier();
-    uint64_t whole = 0, start = before;
-    for (int w = 0; w < kLayOutThreads / kWarpLanes; ++w) {
-      start += w < warp ? of_warps[w] : 0;
-      whole += of_warps[w];
-    }
-    if (i < lists.room) {
-      first_tiles[to + i] = i < length ? work.first_tiles[document] : 0;
-      tile_sums[to + i] = start + until - own;
-    }
-    before += whole;
-    block_barrier();
-  }
-  if (threadIdx.x == 0) tile_sums[to + lists.room] = before;
 }
 
 }  // namespace jcb::cuda

@@ -14,7 +14,10 @@ namespace jcb::cuda {
 constexpr int kPostingThreads = 256;
 constexpr uint32_t kMostProbes = 256;
 constexpr int kPostingsAhead = 4;           // lists whose entries are on their way while one is read
-constexpr float kFullGain = 0x7f000000;     // of all tokens together: as a float's bits, it is still a number
+// Gains have zeros below, so that two passes find the best sums. Of all tokens together, without them: with them it is, as
+// a float's bits, still a number.
+constexpr int kGainZeros = 10;
+constexpr float kFullGain = 0x7f000000 >> kGainZeros;
 
 // Of each query token, what collect_reaching found: centroids that beat the frontier, in no order.
 struct Probes {
@@ -31,7 +34,7 @@ struct Gains {
   const float* steps;              // of Queries
   const uint32_t* query_of_piece;  // [pieces]
   const uint32_t* first_pieces;    // [queries + 1]
-  uint32_t* sums;                  // [queries][documents], zeros before; at most kFullGain
+  uint32_t* sums;                  // [queries][documents], zeros before; at most kFullGain, with its zeros
   uint64_t documents;
 };
 
@@ -56,7 +59,7 @@ JCB_DEVICE float steps_of_query(const Gains& given, uint32_t query) {
 
 // No score is beyond 128 steps: a gain is below 256 of them.
 JCB_DEVICE uint32_t gain_of(float score, float frontier, float share) {
-  return static_cast<uint32_t>(fmaxf(1.0f, rintf((score - frontier) * (1.0f / 256.0f) * share * kFullGain)));
+  return static_cast<uint32_t>(fmaxf(1.0f, rintf((score - frontier) * (1.0f / 256.0f) * share * kFullGain))) << kGainZeros;
 }
 
 JCB_KERNEL(kPostingThreads, 4) accumulate_postings(Probes probes, Gains given) {

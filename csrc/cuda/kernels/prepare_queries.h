@@ -8,7 +8,7 @@
 
 namespace jcb::cuda {
 
-constexpr int kPrepareThreads = 128;
+constexpr int kPrepareThreads = 512;  // of few blocks: their waiting is what counts
 
 struct PrepareQueries {
   const float* vectors;  // [tokens of the call, dim]
@@ -34,7 +34,7 @@ JCB_DEVICE uint32_t byte_of(float value, float inverse) {
 }
 
 // One block a piece; its shared memory holds 64 floats.
-JCB_KERNEL(kPrepareThreads, 4) prepare_queries(PrepareQueries given) {
+JCB_KERNEL(kPrepareThreads, 2) prepare_queries(PrepareQueries given) {
   float* const inverse_steps = reinterpret_cast<float*>(dynamic_shared());
   float* const ratios = inverse_steps + kColumns;
   const int lane = threadIdx.x % kWarpLanes, warp = threadIdx.x / kWarpLanes, warps = kPrepareThreads / kWarpLanes;

@@ -5,6 +5,8 @@
 namespace jcb::cuda {
 
 constexpr int kDigitPasses = 3, kDigitBins = 2048;
+// Of a query: counts of each pass, and what was found in them: of each pass four words.
+constexpr int kDigitWords = kDigitPasses * (kDigitBins + 4);
 
 // Scores of some queries, [queries][stride].
 struct Ranked {
@@ -13,9 +15,10 @@ struct Ranked {
   uint64_t stride = 0;
   uint32_t count = 0;
   const uint8_t* mask = nullptr;  // bit d & 7 of byte d >> 3 allows score d; null allows all
-  uint32_t* digits = nullptr;     // [queries][kDigitPasses][kDigitBins], zeros before the first pass
+  uint32_t* digits = nullptr;     // [queries][kDigitWords], zeros before the first pass
   const uint32_t* numbers = nullptr;  // [queries][stride]: the documents that have the scores; null: documents 0, 1 ..
   float more_than = kMinusInfinity;   // only such scores count
+  int passes = kDigitPasses;          // that find the k-th: 2 where the last ten bits of all scores are zero
 
   JCB_DEVICE uint32_t length(uint32_t query) const {
     if (counts == nullptr) return count;
@@ -31,7 +34,7 @@ struct Ranked {
 
 // Which documents reach what was found: of others, score >= the k-th less the query's margin, or beyond it.
 struct Reaching {
-  const uint32_t* digits;  // [queries][kDigitPasses][kDigitBins]
+  const uint32_t* digits;  // [queries][kDigitWords]
   const float* margins;    // [queries]; null: none
   uint32_t* counts;        // [queries], zeros before
   uint32_t* documents;     // [queries][room]
