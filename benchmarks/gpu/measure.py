@@ -107,7 +107,7 @@ def main() -> None:
             f"{name}: 4096 candidates in host memory",
             lambda make=make: _candidates_on_host(make(), *segment(arguments.tokens)),
         )
-    step("cuda: search among candidates", lambda: _probing(backends["cuda"](), *segment(arguments.tokens)))
+        step(f"{name}: search among candidates", lambda make=make: _probing(make(), *segment(arguments.tokens)))
     step("triton: training", lambda: _training(backends["triton"]()))
     step("triton: compressing", lambda: _compressing(backends["triton"]()))
     for peer, measure in PEERS.items():
@@ -203,15 +203,15 @@ def _scan(backend: Backend, codec: Any, segment: Any, count: int) -> dict[str, f
 
 def _triton_scan(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
     """Fast scores by Triton on the GPU, what is made of the query for them included."""
-    from jcb_engine.kernels.triton_store import plan
+    from jcb_engine.kernels.triton_scoring import maxsim
+    from jcb_engine.kernels.triton_work import plan
 
-    store = backend.prepare(codec, [segment])
+    store: Any = backend.prepare(codec, [segment])
     queries, offsets = random_queries(1)
-    table = backend.centroid_scores(store, queries)
+    table: Any = backend.centroid_scores(store, queries)
     every = Ranges(np.array([0]), np.array([store.documents]))
-    work = plan(store, offsets, every, backend._device)  # type: ignore[arg-type, attr-defined]
-    partial = backend._empty(work)  # type: ignore[attr-defined]
-    seconds = _torch_times(lambda: backend._score_fast(store, table, work, partial))  # type: ignore[attr-defined]
+    work = plan(store, offsets, every, store.centroids.device)
+    seconds = _torch_times(lambda: maxsim(store, table, work, "fast"))
     return _rate(codec, store, statistics.median(seconds), 1)
 
 
@@ -277,8 +277,9 @@ def _probing(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
         )
         found[f"recall_at_10_{count}_queries"] = statistics.mean(shares)
         found[f"seconds_{count}_queries"] = statistics.median(seconds)
-        times = store.device.time_searches(RUNS + 2, among_candidates=True)  # type: ignore[attr-defined]
-        found[f"graph_seconds_{count}_queries"] = statistics.median(times[2:])
+        if hasattr(store, "device"):  # the CUDA kernels': their graph alone
+            times = store.device.time_searches(RUNS + 2, among_candidates=True)
+            found[f"graph_seconds_{count}_queries"] = statistics.median(times[2:])
     return found
 
 

@@ -49,7 +49,7 @@ _EXACT = {"queries": "*fp32", "levels": "*fp32", "table": "*fp32"}
 
 @dataclass(frozen=True)
 class Program:
-    """One program as triton_gpu.py or triton_vectors.py launches it: its constants, and how many warps run it."""
+    """One program as the backend's modules launch it: its constants, and how many warps run it."""
 
     name: str
     function: str
@@ -72,7 +72,7 @@ def programs() -> list[Program]:
     """For 128 dimensions, at each width of codes; what is wider or has rows that are no power of two; centroids."""
     from jcb_engine.kernels.lookup_assembly import lookup_assembly
     from jcb_engine.kernels.triton_building import BLOCK, CHUNK, STEP
-    from jcb_engine.kernels.triton_gpu import CENTROID_STEP, RAW_CHUNK, RAW_STEPS, SMALL_STEPS
+    from jcb_engine.kernels.triton_scoring import CENTROID_STEP, RAW_CHUNK, RAW_STEPS, SMALL_STEPS
 
     lookup = lookup_assembly(LEVELS)
     found = []
@@ -102,7 +102,7 @@ def programs() -> list[Program]:
         halves = {"centroids": "*fp16"}
         found.append(Program(f"nearest centroids, {width} dims", "nearest_centroids", block, halves, warps=8))
     found.append(Program("centroids alone", "maxsim_centroids", {"step": CENTROID_STEP}, _EXACT))
-    return found + code_programs() + vector_programs()
+    return found + code_programs() + posting_programs() + vector_programs()
 
 
 def code_programs() -> list[Program]:
@@ -119,6 +119,24 @@ def code_programs() -> list[Program]:
         constants = {**code_shape(dim, nbits), "trials": len(SIGMA_FACTORS.get(nbits, (1.0,)))}
         name = f"codes, {nbits} bits, {dim} dims"
         found.append(Program(name, "quantize", constants, types, CODE_WARPS, "triton_code_kernels"))
+    return found
+
+
+def posting_programs() -> list[Program]:
+    """Gains by postings, of all documents and of those that a bitmap allows."""
+    from jcb_engine.kernels.triton_postings import STEP, WARPS
+
+    types = {
+        **dict.fromkeys(("documents", "gains", "best", "sums"), "*i32"),
+        **dict.fromkeys(("posting_offsets", "centroids", "query_of_token"), "*i64"),
+        **dict.fromkeys(("first_token", "probes", "document_count", "parts"), "i32"),
+        "allowed": "*u8",
+    }
+    found = []
+    for is_masked in (False, True):
+        name = f"gains by postings{', masked' if is_masked else ''}"
+        constants = {"step": STEP, "is_masked": is_masked}
+        found.append(Program(name, "gain_by_postings", constants, types, WARPS, "triton_posting_kernels"))
     return found
 
 
@@ -172,7 +190,9 @@ def compile_program(program: Program, capability: int) -> tuple[bytes, int]:
     types = _TYPES | program.types
     signature = {name: "constexpr" if name in program.constants else types[name] for name in function.arg_names}
     aligned = {  # as the launcher finds at run time
-        (place,): [["tt.divisibility", 16]] for place, kind in enumerate(signature.values()) if kind != "constexpr"
+        (place,): [["tt.divisibility", 16]]
+        for place, kind in enumerate(signature.values())
+        if kind != "constexpr" and not function.params[place].do_not_specialize
     }
     source = triton.compiler.ASTSource(
         fn=function, signature=signature, constexprs=dict(program.constants), attrs=aligned

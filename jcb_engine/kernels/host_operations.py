@@ -1,4 +1,4 @@
-"""What a GPU backend leaves to the processor: building, postings, plain vectors.
+"""What a GPU backend leaves to the processor: building, postings as a stage of their own, plain vectors.
 
 Not a fall-back: these are the operations whose data lie in host memory and whose work is small beside moving it.
 """

@@ -1,7 +1,7 @@
 """Where the codes of a store lie that is searched on a GPU: there, or in pinned host memory that it reads by itself.
 
-Of codes in host memory only those of documents that are scored cross the bus. The CUDA kernels decide by the same rule
-on their own (csrc/cuda/tile_memory.h), and keep room for postings as well.
+Of codes in host memory only those of documents that are scored cross the bus. Room is kept for postings as well, which
+are copied when a search needs them. The CUDA kernels decide by the same rule on their own (csrc/cuda/tile_memory.h).
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ def must_lie_on_host(code_bytes: int, room: Room) -> bool:
     )
 
 
+def has_room_for_postings(posting_bytes: int, free_on_device: int) -> bool:
+    """Whether they may be copied there. Of what was kept free for queries, some may be in use just now."""
+    return posting_bytes <= free_on_device - KEPT_FREE // 2
+
+
 def free_host_memory(meminfo: Path = Path("/proc/meminfo"), granted: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
     """What Linux calls available, and no more than a container is granted. Without either file there is no limit."""
     limits = [2**63 - 1]
@@ -73,4 +78,14 @@ def warn_of_codes_on_host(backend: str, code_bytes: int, documents: int) -> None
         code_bytes / _GIBIBYTE,
         1e6 * everything / max(documents, 1),
         everything,
+    )
+
+
+def warn_of_postings_on_host(device: str, posting_bytes: int) -> None:
+    """Say that a search finds its candidates in another way than it should."""
+    _logger.warning(
+        "%s has no room left for postings (%.2f GiB): searches of this index find their candidates on the processor, "
+        "and score them on the GPU. Something else took the memory since the index was opened",
+        device,
+        posting_bytes / _GIBIBYTE,
     )

@@ -5,7 +5,7 @@ in the index, packed by bytes: a byte holds 8 / nbits dimensions, "plane" p of t
 plane is a product of its own, so that nothing is reordered. A last step past the document's end repeats its last token,
 which cannot change a maximum: nothing is masked but what lies past the end of a row of codes.
 
-Imported by triton_gpu.py alone: importing it imports triton.
+Imported by triton_scoring.py and triton_building.py alone: importing it imports triton.
 """
 
 from __future__ import annotations

@@ -20,20 +20,28 @@ _one_at_a_time = Lock()
 
 
 def new_codes(
-    rows: int, code_bytes: int, documents: int, device: torch.device, most_on_device: int | None
+    rows: int, code_bytes: int, documents: int, postings: int, device: torch.device, most_on_device: int | None
 ) -> tuple[torch.Tensor, bool]:
     """Space for codes [rows, code_bytes] uint8, the last that a store asks for, and whether it is the host's: where the
-    device has no room. BackendUnavailableError where neither has any.
+    device has no room beside so many bytes of postings, which may come later. BackendUnavailableError where neither has
+    any.
     """
     with _one_at_a_time:
-        on_device = 2**63 - 1 if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
-        room = room_for_codes(on_device, free_host_memory(), documents)
+        room = room_for_codes(free_on_device(device) - postings, free_host_memory(), documents)
         if most_on_device is not None:
             room = Room(most_on_device, room.host)
         if not must_lie_on_host(rows * code_bytes, room):
             return torch.empty((rows, code_bytes), dtype=torch.uint8, device=device), False
         memory = np.empty((rows, code_bytes), np.uint8)
         return torch.from_numpy(memory) if device.type == "cpu" else _pinned(memory, device), True
+
+
+def free_on_device(device: torch.device) -> int:
+    """Bytes that may still be asked for there, those included that torch keeps and does not use."""
+    if device.type == "cpu":
+        return 2**63 - 1
+    kept: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 def in_chunks(array: AnyArray) -> Iterator[AnyArray]:

@@ -1,35 +1,32 @@
-"""A store on a GPU, and the queries of a call there, as the Triton programs take them."""
+"""A store on a GPU as the Triton programs take it, and centroid scores there."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from jcb_engine.errors import CorruptIndexError, InputError
+from jcb_engine.errors import CorruptIndexError
 from jcb_engine.kernels.checks import check_codec, check_segment
 from jcb_engine.kernels.host_operations import HostedStore
-from jcb_engine.kernels.interface import RAW_BITS, Candidates, CodecArrays, Lists, SegmentArrays, Store
+from jcb_engine.kernels.interface import RAW_BITS, CodecArrays, SegmentArrays, Store
 from jcb_engine.kernels.triton_memory import filled, in_chunks, new_codes
+from jcb_engine.kernels.triton_postings import PostingsOnDemand, posting_bytes
 from jcb_engine.types import AnyArray, Float32Array, Int64Array
 
-PIECE = 32  # query tokens of a program
-_PIECE_FIELDS = 4
 _ROWS_AT_ONCE = 65_536
-_MOST_PIECES = 65_535  # of a launch, along its second axis
 
 
 @dataclass(frozen=True, slots=True)
 class TritonStore(HostedStore):
     """Segments on a GPU, one after the other. T tokens, N documents, K centroids.
 
-    host: the same store as the CPU kernels have it, for postings. codes [T, code_bytes] uint8, in pinned host memory
-    where lies_on_host; ids [T] int32; norms,
-    sigmas [T] fp16; centroids [K, D] fp32; levels [2**nbits] fp32. doc_offsets [N + 1] stays in host memory. longest:
-    of the centroids. Raw: codes [T, D] fp16, no ids, scalars and levels, and max_norm is that of the vectors.
+    host: the same store as the CPU kernels have it, for what they do. codes [T, code_bytes] uint8, in pinned host
+    memory where lies_on_host; ids [T] int32; norms, sigmas [T] fp16; centroids [K, D] fp32; levels [2**nbits] fp32;
+    first_tokens [N] int64 and token_counts [N] int32 of the documents. doc_offsets [N + 1] is the same in host memory.
+    longest: of the centroids. Raw: codes [T, D] fp16, no ids, scalars and levels, and max_norm is that of the vectors.
     """
 
     codec: CodecArrays
@@ -40,7 +37,10 @@ class TritonStore(HostedStore):
     sigmas: torch.Tensor
     centroids: torch.Tensor
     levels: torch.Tensor
+    first_tokens: torch.Tensor
+    token_counts: torch.Tensor
     doc_offsets: Int64Array
+    postings: PostingsOnDemand
     max_sigma: float
     max_norm: float
     longest: float
@@ -62,24 +62,6 @@ class TritonTable:
 
     def to_array(self) -> Float32Array:
         return np.asarray(self.scores.cpu().numpy(), dtype=np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Which documents are scored for which queries. P pieces of 32 query tokens; a query without any is one piece.
-
-    pieces [P, 4] int64, first_tokens [items] int64 and token_counts [items] int32: see triton_kernels.py. tokens: the
-    query token [P, 32] of each column, -1 where there is none. counts: per query its pieces and its documents. items:
-    the most that a piece has. outputs: scores of all pieces.
-    """
-
-    pieces: torch.Tensor
-    first_tokens: torch.Tensor
-    token_counts: torch.Tensor
-    tokens: torch.Tensor
-    counts: list[tuple[int, int]]
-    items: int
-    outputs: int
 
 
 def place(array: AnyArray, device: torch.device) -> torch.Tensor:
@@ -119,7 +101,10 @@ def prepare_store(
     norms = joined(torch.float16, cut_down("norms", "max_norm"))
     sigmas = joined(torch.float16, cut_down("sigmas", "max_sigma"))
     centroids, levels = place(codec.centroids, device), place(codec.levels, device)
-    codes, lies_on_host = new_codes(tokens, codec.code_bytes, len(lengths), device, most_on_device)
+    doc_offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    first_tokens, token_counts = place(doc_offsets[:-1], device), place(lengths.astype(np.int32), device)
+    kept = 0 if is_raw else posting_bytes(segments)  # a raw index finds candidates on the processor
+    codes, lies_on_host = new_codes(tokens, codec.code_bytes, len(lengths), kept, device, most_on_device)
     filled(codes, (rows.view(np.uint8) for segment in segments for rows in in_chunks(segment.codes)))
     return TritonStore(
         codec,
@@ -130,71 +115,15 @@ def prepare_store(
         sigmas,
         centroids,
         levels,
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        first_tokens,
+        token_counts,
+        doc_offsets,
+        PostingsOnDemand(segments, device),
         max((segment.max_sigma for segment in segments), default=0.0),
         max((_longest(s.codes) if is_raw else s.max_norm for s in segments), default=0.0),
         float(np.linalg.norm(codec.centroids, axis=1).max(initial=0.0)),
         lies_on_host,
     )
-
-
-def plan(store: TritonStore, query_offsets: Int64Array, candidates: Candidates, device: torch.device) -> Work:
-    """CorruptIndexError on a document that the store does not have."""
-    documents, ranges = _items(candidates, len(query_offsets) - 1)
-    if len(documents) and int(documents.max()) >= store.documents:
-        raise CorruptIndexError(f"document {int(documents.max())} is not in the store, which has {store.documents}")
-    pieces: list[tuple[int, int, int]] = []
-    token_spans: list[tuple[int, int]] = []
-    counts, outputs = [], 0
-    for (begin, end), (first, last) in zip(itertools.pairwise(query_offsets.tolist()), ranges, strict=True):
-        starts = range(begin, end, PIECE) if end > begin else (begin,)
-        counts.append((len(starts), last - first))
-        for start in starts:
-            pieces.append((first, last - first, outputs))
-            token_spans.append((start, min(PIECE, end - start)))
-            outputs += last - first
-    if len(pieces) > _MOST_PIECES:
-        raise InputError(
-            f"{len(pieces)} pieces of {PIECE} query tokens in one call; at most {_MOST_PIECES}: ask in parts"
-        )
-    described = np.zeros((len(pieces), _PIECE_FIELDS), dtype=np.int64)
-    described[:, :3] = np.array(pieces, dtype=np.int64).reshape(-1, 3)
-    spans = np.array(token_spans, dtype=np.int64).reshape(-1, 2)
-    tokens = np.where(np.arange(PIECE) < spans[:, 1:], spans[:, :1] + np.arange(PIECE), -1)
-    first_tokens = store.doc_offsets[documents]
-    return Work(
-        place(described, device),
-        place(first_tokens, device),
-        place((store.doc_offsets[documents + 1] - first_tokens).astype(np.int32), device),
-        place(tokens, device),
-        counts,
-        max((last - first for first, last in ranges), default=0),
-        outputs,
-    )
-
-
-def added(partial: torch.Tensor, work: Work) -> torch.Tensor:
-    """Scores of queries out of those of their pieces, added in order."""
-    if all(pieces == 1 for pieces, _ in work.counts):
-        return partial
-    parts, begin = [partial[:0]], 0
-    for pieces, documents in work.counts:
-        own = partial[begin : begin + pieces * documents]
-        total = own[:documents].clone()
-        for piece in range(1, pieces):
-            total += own[piece * documents : (piece + 1) * documents]
-        parts.append(total)
-        begin += len(own)
-    return torch.cat(parts)
-
-
-def _items(candidates: Candidates, queries: int) -> tuple[Int64Array, list[tuple[int, int]]]:
-    """Documents in the order of their scores, and which of them are each query's."""
-    if isinstance(candidates, Lists):
-        return candidates.documents.astype(np.int64), list(itertools.pairwise(candidates.list_offsets.tolist()))
-    parts = [np.arange(start, end) for start, end in zip(candidates.starts, candidates.ends, strict=True)]
-    documents = np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
-    return documents, [(0, len(documents))] * queries
 
 
 def _longest(vectors: AnyArray) -> float:

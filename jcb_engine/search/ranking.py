@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jcb_engine.kernels import Backend, Candidates, CentroidTable, Lists, Store
+from jcb_engine.kernels import ERROR_FACTOR, ERROR_SAMPLE, Backend, Candidates, CentroidTable, Lists, Store
 from jcb_engine.search.lists import best_places, by_query, joined, lists_of
 from jcb_engine.search.stopping import Stop, first_places, worth_scoring
 from jcb_engine.types import Float32Array, Int64Array, Uint32Array
@@ -18,11 +18,6 @@ from jcb_engine.types import Float32Array, Int64Array, Uint32Array
 # Documents of a query. Measured at 4 bits, 160 tokens a document: 16 documents took .97 ms in two stages, where almost
 # all were scored twice, and .5 ms in fp32 alone. Tables alone are .4 ms.
 _FEW = 48
-# Without proof, this many documents show how wrong fast scores are, and none is taken to be _ERRORS times as wrong as
-# the worst of them. Were errors normal: the worst of 16 is below .8 sigma once in 7,000 times, and a hit is lost then
-# with a chance of 1 in 1,500. The proven bound is about ten times the worst error seen; with it 140 documents were
-# scored again, for 2.9 of 4 ms (4 bits, AVX2).
-_SAMPLE, _ERRORS = 16, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +119,7 @@ def _with_vectors(documents: Uint32Array, scores: Float32Array) -> Ranking:
 
 def _first_places(scored: Ranking, k: int, groups: Uint32Array | None) -> Int64Array:
     """Places of the best documents, and of the best one of each of the k best groups; of all where there are fewer."""
-    best = best_places(scored.scores, max(k, _SAMPLE))
+    best = best_places(scored.scores, max(k, ERROR_SAMPLE))
     if groups is None:
         return best
     by_score = np.argsort(-scored.scores, kind="stable")
@@ -143,7 +138,7 @@ def _floor(ranked: Ranking, k: int, groups: Uint32Array | None) -> float:
 
 
 def _likely_bound(scored: Ranking, places: Int64Array, exact: Ranking) -> float:
-    return _ERRORS * float(np.abs(exact.scores - scored.scores[places]).max(initial=0.0))
+    return ERROR_FACTOR * float(np.abs(exact.scores - scored.scores[places]).max(initial=0.0))
 
 
 def _reaching(scores: Float32Array, threshold: float, known: Int64Array) -> Int64Array:

@@ -31,11 +31,11 @@ def test_every_step_that_needs_a_gpu_is_skipped_by_name(tmp_path: Path) -> None:
         assert f"skipped: {step}: " in result.stdout
     record = json.loads((tmp_path / "out" / "gpu.json").read_text())
     names = {"answers", "end to end", "4096 candidates", "4096 candidates in host memory", "batch 1"}
+    names.add("search among candidates")
     expected = {f"{backend}: {name}" for backend in ("cuda", "triton") for name in names}
     widths = {f"cuda: {name}, {nbits} bits" for name in ("answers", "batch 1", "batch 64") for nbits in (8, 16)}
     widths |= {f"triton: {name}, 16 bits" for name in ("answers", "batch 1")}
-    others = {"gpu", "cuda: batch 64", "cuda: search among candidates", "picture"}
-    others |= {"triton: training", "triton: compressing"}
+    others = {"gpu", "cuda: batch 64", "triton: training", "triton: compressing", "picture"}
     peers = {f"peer: {project}" for project in ("flash-maxsim", "late-interaction-kernels", "fast-plaid")}
     assert set(record["skipped"]) == expected | widths | others | peers
     for peer in peers:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from jcb_engine.errors import BackendUnavailableError
-from jcb_engine.kernels.interface import RAW_BITS, AssigningBackend, Backend, Lists, Ranges
+from jcb_engine.kernels.interface import RAW_BITS, AssigningBackend, Backend, Lists, Probing, ProbingBackend, Ranges
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.kernels.code_cases import check_codes, coded_tokens
 
@@ -129,3 +129,37 @@ def test_training_gives_the_same_bits_wherever_the_vectors_lie_and_however_they_
             (*parted.means(centroids), parted.squared_distances(centroids)), expected, strict=True
         ):
             np.testing.assert_array_equal(array, wanted)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("count", [1, 16])
+def test_candidates_are_those_of_the_stages_and_the_same_every_time(backend: Backend, count: int, masked: bool) -> None:
+    codec, segment = random_segment(400_000, centroids=1000, mean_length=40)
+    store = backend.prepare(codec, [segment])
+    queries, offsets = random_queries(count, 40)
+    mask = np.random.default_rng(1).integers(0, 256, -(-store.documents // 8)).astype(np.uint8) if masked else None
+    assert isinstance(backend, ProbingBackend)
+    # All that is found is scored, so that no rounding decides who is.
+    probing = Probing(probes=4, pool=store.documents, documents=store.documents)
+    answers = backend.best_among_probed(store, queries, offsets, 10, probing, mask)
+    assert answers is not None
+    table = backend.centroid_scores(store, queries)
+    ids, scores = backend.best_centroids(store, table, 5)
+    columns = (np.ascontiguousarray(ids[:, :-1]), np.ascontiguousarray(scores[:, :-1]), scores[:, -1].copy())
+    pool, _ = backend.accumulate_postings(store, *columns, offsets, store.documents, mask)
+    exact = backend.maxsim_quantized(store, queries, offsets, pool, "exact")
+    for query, (documents, found) in enumerate(answers):
+        own = slice(pool.list_offsets[query], pool.list_offsets[query + 1])
+        expected = dict(zip(pool.documents[own].tolist(), exact[own].tolist(), strict=True))
+        best = sorted(expected, key=lambda document: -expected[document])[:10]
+        assert set(best) <= set(documents.tolist()) <= set(expected)
+        np.testing.assert_array_equal(found, [expected[document] for document in documents.tolist()])
+    narrow = Probing(probes=4, pool=500, documents=200)
+    first = backend.best_among_probed(store, queries, offsets, 10, narrow, mask)
+    assert first is not None
+    for _ in range(3):
+        again = backend.best_among_probed(store, queries, offsets, 10, narrow, mask)
+        assert again is not None
+        for one, other in zip(first, again, strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
+            np.testing.assert_array_equal(one[1], other[1])

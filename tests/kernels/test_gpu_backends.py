@@ -285,18 +285,17 @@ def probed_by_the_host(
     return kept
 
 
-@pytest.mark.emulated
 @pytest.mark.parametrize("masked", [False, True])
-def test_candidates_of_a_gpu_are_those_of_the_host_with_their_exact_scores(masked: bool) -> None:
-    backend, host = cuda_emulated(), CpuBackend(threads=2)
-    codec, segments, _, _ = random_store(dim=48, nbits=2, segment_documents=(60, 35), centroids=64, longest=12, seed=4)
-    queries, offsets = queries_of((8, 0, 40), 48)
-    mask = np.random.default_rng(3).integers(0, 256, 12).astype(np.uint8) if masked else None
+def test_candidates_of_a_gpu_are_those_of_the_host_with_their_exact_scores(backend: Backend, masked: bool) -> None:
+    host = CpuBackend(threads=2)
+    codec, segments, _, _ = random_store(dim=48, nbits=2, segment_documents=(20, 11), centroids=64, longest=12, seed=4)
+    queries, offsets = queries_of((8, 0, 34), 48)
+    mask = np.random.default_rng(3).integers(0, 256, 4).astype(np.uint8) if masked else None
     # A pool of whatever was found, so that no rounding decides who is in it.
-    probing, k = Probing(probes=3, pool=95, documents=95), 4
+    probing, k = Probing(probes=3, pool=31, documents=31), 4
     store = backend.prepare(codec, segments)
     expected = probed_by_the_host(host, host.prepare(codec, segments), queries, offsets, probing, mask)
-    exact = backend.maxsim_quantized(store, queries, offsets, whole(95), "exact")
+    exact = backend.maxsim_quantized(store, queries, offsets, whole(31), "exact")
     assert isinstance(backend, ProbingBackend)
     answers = backend.best_among_probed(store, queries, offsets, k, probing, mask)
     assert answers is not None
@@ -308,9 +307,7 @@ def test_candidates_of_a_gpu_are_those_of_the_host_with_their_exact_scores(maske
     assert len(answers[0][0]) >= k
 
 
-@pytest.mark.emulated
-def test_a_gpu_that_cannot_probe_says_so_and_refuses_what_does_not_fit() -> None:
-    backend = cuda_emulated()
+def test_a_gpu_that_cannot_probe_says_so_and_refuses_what_does_not_fit(backend: Backend) -> None:
     assert isinstance(backend, ProbingBackend)
     codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(20,))
     store = backend.prepare(codec, segments)

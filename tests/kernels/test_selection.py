@@ -91,6 +91,7 @@ def test_cuda_kernels_that_are_not_built_say_how_to_get_them() -> None:
 
 def test_without_triton_a_gpu_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton.runtime", None)
-    monkeypatch.delitem(sys.modules, "jcb_engine.kernels.triton_gpu", raising=False)
+    for module in ("triton_gpu", "triton_scoring"):
+        monkeypatch.delitem(sys.modules, f"jcb_engine.kernels.{module}", raising=False)
     with pytest.raises(BackendUnavailableError, match=r"need torch and triton .*pip install 'jcb-engine\[gpu\]'"):
         select(device="cuda")

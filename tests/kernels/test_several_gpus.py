@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jcb_engine.errors import CorruptIndexError, InputError
-from jcb_engine.kernels import Backend, Lists, Ranges, ScanningBackend, selection, several_gpus
+from jcb_engine.kernels import Backend, Lists, ProbingBackend, Ranges, ScanningBackend, selection, several_gpus
 from jcb_engine.kernels.cpu import CpuBackend
 from jcb_engine.kernels.reference import ReferenceBackend
 from jcb_engine.kernels.several_gpus import SeveralGpus
@@ -95,6 +95,7 @@ def test_candidates_are_found_by_the_host_and_building_is_its_work(one: Backend)
     found, expected = several.accumulate_postings(store, *arguments), host.accumulate_postings(alone, *arguments)
     np.testing.assert_array_equal(found[0].documents, expected[0].documents)
     assert several.threads == 1
+    assert not isinstance(several, ProbingBackend)  # not even where each of them is: parts have no postings
 
 
 def test_what_does_not_fit_is_refused(one: Backend) -> None:

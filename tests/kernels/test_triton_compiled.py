@@ -39,6 +39,8 @@ REGISTERS = {
     "codes, 4 bits, 128 dims": 96,
     "codes, 8 bits, 128 dims": 72,
     "codes, 4 bits, 768 dims": 78,
+    "gains by postings": 28,
+    "gains by postings, masked": 32,
     "best_tokens, fp32, 64 dims": 168,
     "best_tokens, bf16, 64 dims": 96,
     "best_tokens, fp32, 768 dims": 168,
@@ -73,7 +75,7 @@ def compiled(capability: int) -> dict[str, dict[str, int]]:
 def test_every_program_is_compiled_here() -> None:
     sources = [
         (ROOT / "jcb_engine" / "kernels" / f"{module}.py").read_text()
-        for module in ("triton_kernels", "triton_code_kernels", "triton_vector_kernels")
+        for module in ("triton_kernels", "triton_code_kernels", "triton_posting_kernels", "triton_vector_kernels")
     ]
     kernels = {name for source in sources for name in re.findall(r"^def ([a-z]\w+)\(", source, re.MULTILINE)}
     assert {program.function for program in programs()} == kernels
