@@ -145,7 +145,11 @@ def _versions() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    result = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=RESULTS.parent, check=False)
+    """What git says, or nothing where there is no git."""
+    try:
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=RESULTS.parent, check=False)
+    except OSError:
+        return ""
     return result.stdout.strip()
 
 

@@ -9,16 +9,18 @@ float64, fast ones with their bound, repeats bit by bit. Times are medians of se
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.gpu.peers import PEERS
+from benchmarks.gpu.skipping import SkippedError
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from benchmarks.harness import commit, machine
 from jcb_engine.errors import BackendUnavailableError
@@ -39,10 +41,6 @@ WINDOW_TOKENS = 65_536  # that a build encodes at once
 CHECKED = 40  # documents whose scores are compared with float64
 # Of a token of 128 dimensions, by bits, as the fast CUDA kernels read it; 2 less are stored, but for raw vectors.
 TILE_BYTES = {1: 24, 2: 40, 4: 72, 8: 136, 16: 256}
-
-
-class SkippedError(Exception):
-    """A step that this machine cannot do, and why."""
 
 
 def main() -> None:
@@ -75,7 +73,7 @@ def main() -> None:
         try:
             record[name] = work()
             print(f"{name}: {json.dumps(record[name])} ({time.perf_counter() - began:.0f} s)")
-        except (SkippedError, BackendUnavailableError) as error:
+        except SkippedError as error:
             record["skipped"][name] = str(error)
             print(f"{name}: skipped: {error}")
         except (Exception, SystemExit) as error:  # the other steps are still worth having
@@ -147,6 +145,7 @@ def _gpu() -> dict[str, Any]:
 
 
 def _cuda(library: Path | None) -> Backend:
+    """Where they were built they must work: one that cannot be loaded, or is newer than the driver, is a failure."""
     from jcb_engine.kernels.cuda_gpu import CudaBackend
 
     if library is None:
@@ -155,9 +154,12 @@ def _cuda(library: Path | None) -> Backend:
 
 
 def _triton() -> Backend:
-    from jcb_engine.kernels.triton_gpu import TritonBackend
+    try:
+        from jcb_engine.kernels.triton_gpu import TritonBackend
 
-    return TritonBackend(_host())
+        return TritonBackend(_host())
+    except BackendUnavailableError as error:
+        raise SkippedError(str(error)) from error
 
 
 def _host() -> Backend:
@@ -235,10 +237,8 @@ def _end_to_end(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
         if hasattr(store, "device"):  # the CUDA kernels': their graph alone, copies to and from the host included
             store.device.time_searches(2)
             found[f"graph_seconds_{count}_queries"] = statistics.median(store.device.time_searches(RUNS))
-        if count == 1:
-            every = Ranges(np.array([0]), np.array([store.documents]))
-            exact = backend.maxsim_quantized(store, queries, offsets, every, "exact")[0]
-            if not np.array_equal(np.sort(exact[search()[0]])[::-1], np.sort(exact)[::-1][:10]):
+        for best, exact in zip(search(), _all_scores(backend, store, queries, offsets), strict=True):
+            if not np.array_equal(np.sort(exact[best])[::-1], np.sort(exact)[::-1][:10]):
                 raise SystemExit(f"WRONG: {backend.name} misses some of the ten best documents")
     return found
 
@@ -271,6 +271,9 @@ def _probing(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
         exact = backend.best_of_all(store, queries, offsets, 10)
         if answers is None or exact is None:
             raise SystemExit(f"WRONG: {backend.name} had no room for the candidates of random vectors")
+        for (documents, scores), all_scores in zip(answers, _all_scores(backend, store, queries, offsets), strict=True):
+            if not np.array_equal(scores, all_scores[documents]):
+                raise SystemExit(f"WRONG: {backend.name} gives candidates other scores than all documents")
         shares = [len({*_ten_best(own)} & {*_ten_best(best)}) / 10 for own, best in zip(answers, exact, strict=True)]
         seconds = _times(
             lambda queries=queries, offsets=offsets: backend.best_among_probed(store, queries, offsets, 10, probing)
@@ -281,6 +284,13 @@ def _probing(backend: Backend, codec: Any, segment: Any) -> dict[str, float]:
             times = store.device.time_searches(RUNS + 2, among_candidates=True)
             found[f"graph_seconds_{count}_queries"] = statistics.median(times[2:])
     return found
+
+
+def _all_scores(backend: Backend, store: Store, queries: np.ndarray, offsets: np.ndarray) -> Iterator[np.ndarray]:
+    """Exact scores [documents] of each query, one at a time."""
+    every = Ranges(np.array([0]), np.array([store.documents]))
+    for first, last in itertools.pairwise(offsets.tolist()):
+        yield backend.maxsim_quantized(store, queries[first:last], np.array([0, last - first]), every, "exact")[0]
 
 
 def _ten_best(answer: tuple[np.ndarray, np.ndarray]) -> list[int]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.gpu.skipping import SkippedError
 from benchmarks.gpu.store import expected_score, random_queries
-from jcb_engine.errors import BackendUnavailableError
 
 CHECKED = 40  # documents whose scores are compared with float64
 K = 10
@@ -78,15 +78,15 @@ PEERS = {"flash-maxsim": flash_maxsim, "late-interaction-kernels": late_interact
 
 
 def _imported(project: str, module: str) -> Any:
-    """BackendUnavailableError, which skips a step, where it is not installed or finds no GPU."""
+    """SkippedError where it is not installed or finds no GPU."""
     try:
         import torch
 
         made = import_module(module)
     except ImportError as error:
-        raise BackendUnavailableError(f"{project} cannot be imported ({error})") from error
+        raise SkippedError(f"{project} cannot be imported ({error})") from error
     if not torch.cuda.is_available():
-        raise BackendUnavailableError(f"{project} is installed, but there is no GPU")
+        raise SkippedError(f"{project} is installed, but there is no GPU")
     return made
 
 

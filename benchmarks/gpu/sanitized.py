@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gpu.store import random_queries, random_segment
+from jcb_engine.kernels import Probing
 from jcb_engine.kernels.cuda_library import CudaLibrary
+from jcb_engine.kernels.interface import RAW_BITS
 
 
 def main() -> None:
@@ -19,8 +21,15 @@ def main() -> None:
         codec, segment = random_segment(1000, nbits, dim, centroids=100, mean_length=40)
         store = library.new_store(0, codec, [segment])
         documents = len(segment.doc_offsets) - 1
+        mask = np.full((documents + 7) // 8, 0x6D, np.uint8)
+        store.give_postings(codec, [segment])
         for count, tokens in ((1, 32), (6, 40)):
-            store.search(*random_queries(count, tokens, dim), 3, np.full((documents + 7) // 8, 0x6D, np.uint8))
+            queries = random_queries(count, tokens, dim)
+            found = [store.search(*queries, 3, mask)]
+            if nbits != RAW_BITS:
+                found += [store.probe(*queries, 3, Probing(4, 20, 8), allowed) for allowed in (None, mask)]
+            if None in found:
+                sys.exit(f"a search of {documents} documents found no room")
             prepared = store.prepare(*random_queries(count, tokens, dim))
             for exact in (False, True):
                 scores = np.empty((count, documents), np.float32)

@@ -85,8 +85,11 @@ def probe(rates: Rates) -> dict[str, Any]:
         "kept": _selecting(POOL) + 2 * WAIT_SECONDS,  # and laid out
         "first": _selecting(SCORED),
         "reaching": PASS_SECONDS + _block(SCORED, COLLECTING),
-        # A document is one block's work, or eight blocks' where there are few; they wait for each other.
-        "exact_scores": 2 * (tiles / EXACT_PARTS * EXACT_TILE_INSTRUCTIONS / CLOCKS + WAIT_SECONDS),
+        "shares": 2 * WAIT_SECONDS,  # of the warps that score fast: four steps of a search
+        # A document is one block's work, or eight blocks' where there are few, which wait for each other. A warp's tile
+        # waits for codes and centroids four times, 32 dimensions each.
+        "exact_scores": 2
+        * (tiles / EXACT_PARTS * (EXACT_TILE_INSTRUCTIONS / CLOCKS + 4 * WAIT_SECONDS) + WAIT_SECONDS),
     }
     bound, waiting = sum(work.values()), sum(waits.values())
     return {"work": work, "waits": waits, "seconds_bound": bound, "seconds_with_waits": bound + waiting}

@@ -19,6 +19,7 @@ from jcb_engine.kernels.interface import (
     ScanningBackend,
     SegmentArrays,
     Store,
+    WarmedBackend,
 )
 from jcb_engine.kernels.selection import BACKEND_NAMES, select
 
@@ -42,5 +43,6 @@ __all__ = [
     "ScanningBackend",
     "SegmentArrays",
     "Store",
+    "WarmedBackend",
     "select",
 ]

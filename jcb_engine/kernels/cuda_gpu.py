@@ -37,6 +37,7 @@ from jcb_engine.kernels.interface import (
     Probing,
     SegmentArrays,
     Store,
+    smallest_query,
 )
 from jcb_engine.kernels.placement import warn_of_codes_on_host
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
@@ -225,6 +226,14 @@ class CudaBackend(HostOperations):
         check_mask(mask, own.documents)
         own.give_postings()
         return own.device.probe(queries, query_offsets, k, probing, mask)
+
+    def warm(self, store: Store) -> None:
+        own = _own_store(store)
+        queries, offsets = smallest_query(own.codec.dim)
+        if self.scan_costs_less(own):
+            self.best_of_all(own, queries, offsets, 1)
+        else:
+            self.best_among_probed(own, queries, offsets, 1, Probing(probes=1, pool=1, documents=1))
 
     def _table(self, store: CudaStore, queries: Float32Array, table: CentroidTable | None) -> CudaTable:
         if table is None:

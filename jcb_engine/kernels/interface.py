@@ -378,6 +378,15 @@ class ProbingBackend(Backend, Protocol):
 
 
 @runtime_checkable
+class WarmedBackend(Backend, Protocol):
+    """A backend whose programs are compiled or loaded when they first run, which may take seconds."""
+
+    def warm(self, store: Store) -> None:
+        """Run what searches of this store run once, over next to nothing. A Searcher does it when it opens."""
+        ...
+
+
+@runtime_checkable
 class GpuBackend(Backend, Protocol):
     """A backend that runs on one GPU, which others may use as well."""
 
@@ -432,6 +441,11 @@ class AssigningBackend(Backend, Protocol):
         them: codes, sigmas, norms. Vectors are moved once. nbits 1, 2, 4 or 8.
         """
         ...
+
+
+def smallest_query(dim: int) -> tuple[Float32Array, Int64Array]:
+    """One query of one token: vectors [1, dim] and offsets, to warm a backend with."""
+    return np.eye(1, dim, dtype=np.float32), np.array([0, 1], dtype=np.int64)
 
 
 def no_winners(documents: int, query_tokens: int, rows: int) -> Winners:

@@ -28,6 +28,7 @@ from jcb_engine.kernels.interface import (
     ScanningBackend,
     SegmentArrays,
     Store,
+    WarmedBackend,
 )
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
 
@@ -85,6 +86,16 @@ class SeveralGpus(HostOperations):
         cut = [_documents_of(segments, first, last) for first, last in itertools.pairwise(starts.tolist())]
         parts = self._each(lambda number: self._parts[number].prepare(codec, cut[number]))
         return PartedStore(self._host.prepare(codec, segments), tuple(parts), starts)
+
+    def warm(self, store: Store) -> None:
+        own = _own_store(store)
+
+        def warm(number: int) -> None:
+            part = self._parts[number]
+            if isinstance(part, WarmedBackend):
+                part.warm(own.parts[number])
+
+        self._each(warm)
 
     def centroid_scores(self, store: Store, queries: Float32Array, precision: Precision = "exact") -> PartedTable:
         own = _own_store(store)

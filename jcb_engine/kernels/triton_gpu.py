@@ -32,6 +32,7 @@ from jcb_engine.kernels.interface import (
     Ranges,
     SegmentArrays,
     Store,
+    smallest_query,
 )
 from jcb_engine.kernels.placement import warn_of_codes_on_host
 from jcb_engine.types import Float16Array, Float32Array, Int64Array, Uint8Array, Uint32Array
@@ -246,6 +247,22 @@ class TritonBackend(HostOperations):
         with self._in_use():
             found = Probe(own, table, postings, layout, rooms).best(probing.probes, k, allowed)
         return answers_of(found)
+
+    def warm(self, store: Store) -> None:
+        """Compiled programs are on disk from then on, in Triton's cache."""
+        own = _own_store(store)
+        if own.tokens == 0:
+            return
+        filled = np.flatnonzero(np.diff(own.doc_offsets))[:1]
+        queries, offsets = smallest_query(own.codec.dim)
+        lists = Lists(filled.astype(np.uint32), np.array([0, 1], np.int64))
+        table = self.centroid_scores(own, queries)
+        for precision in ("fast", "exact"):
+            self.maxsim_quantized(own, queries, offsets, lists, precision, table)
+        if own.codec.nbits != RAW_BITS:
+            self.maxsim_centroids(own, table, offsets, lists)
+            for mask in (None, np.full(-(-own.documents // 8), 255, np.uint8)):
+                self.best_among_probed(own, queries, offsets, 1, Probing(probes=1, pool=1, documents=1), mask)
 
     def score_error_bound(self, store: Store, queries: Float32Array, query_offsets: Int64Array) -> Float32Array:
         own = _own_store(store)

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from jcb_engine.encoder import Encoder, EncoderRecord, Token
 from jcb_engine.errors import EncoderMismatchError, InputError
-from jcb_engine.kernels import Backend, select
+from jcb_engine.kernels import Backend, WarmedBackend, select
 from jcb_engine.search.candidates import CandidateSettings, CandidateStage, CentroidProbing, MuveraStage
 from jcb_engine.search.cascade import Cascade
 from jcb_engine.search.explain import Explanation, explain_match
@@ -63,6 +63,8 @@ class Searcher:
         self._snapshot, self._path, self._backend = snapshot, path, backend
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
+        if isinstance(backend, WarmedBackend):
+            backend.warm(self._store)
         self._everything = all_documents(snapshot.segments, snapshot.manifest.content)
         stage = self._new_stage(_first_stage(snapshot, first_stage))
         self._cascade = Cascade(backend, self._store, self._codec, stage)

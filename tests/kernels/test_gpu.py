@@ -10,7 +10,16 @@ import pytest
 
 from benchmarks.gpu.store import expected_score, random_queries, random_segment
 from jcb_engine.errors import BackendUnavailableError
-from jcb_engine.kernels.interface import RAW_BITS, AssigningBackend, Backend, Lists, Probing, ProbingBackend, Ranges
+from jcb_engine.kernels.interface import (
+    RAW_BITS,
+    AssigningBackend,
+    Backend,
+    Lists,
+    Probing,
+    ProbingBackend,
+    Ranges,
+    ScanningBackend,
+)
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.kernels.code_cases import check_codes, coded_tokens
 
@@ -34,6 +43,8 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
         return CudaBackend(ReferenceBackend(), library=Path(os.environ.get("JCB_CUDA_LIBRARY") or LIBRARY))
     except BackendUnavailableError as error:
+        if request.param == "cuda" and os.environ.get("JCB_CUDA_LIBRARY"):
+            raise  # it was built here, for this GPU
         pytest.skip(str(error))
 
 
@@ -129,6 +140,26 @@ def test_training_gives_the_same_bits_wherever_the_vectors_lie_and_however_they_
             (*parted.means(centroids), parted.squared_distances(centroids)), expected, strict=True
         ):
             np.testing.assert_array_equal(array, wanted)
+
+
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8, RAW_BITS])
+def test_the_best_of_all_are_found_with_their_exact_scores(backend: Backend, nbits: int) -> None:
+    codec, segment = random_segment(700_000, nbits, 64, centroids=1000, mean_length=8)  # more than 65,536 documents
+    store = backend.prepare(codec, [segment])
+    every = Ranges(np.array([0]), np.array([store.documents]))
+    mask = np.random.default_rng(1).integers(0, 256, -(-store.documents // 8)).astype(np.uint8)
+    allowed = np.unpackbits(mask, count=store.documents, bitorder="little") == 1
+    assert isinstance(backend, ScanningBackend)
+    for count, k, masked in ((1, 10, False), (1, 300, True), (9, 10, True)):
+        queries, offsets = random_queries(count, 40, 64)
+        answers = backend.best_of_all(store, queries, offsets, k, mask if masked else None)
+        assert answers is not None
+        for query, (documents, scores) in enumerate(answers):
+            rows = queries[offsets[query] : offsets[query + 1]]
+            own = backend.maxsim_quantized(store, rows, np.array([0, len(rows)]), every, "exact")[0]
+            np.testing.assert_array_equal(scores, own[documents])
+            own = np.where(allowed, own, -np.inf) if masked else own
+            np.testing.assert_array_equal(np.sort(own)[-k:], np.sort(own[documents])[-k:])
 
 
 @pytest.mark.parametrize("masked", [False, True])

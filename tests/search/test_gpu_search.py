@@ -49,6 +49,14 @@ def both(path: Path, name: str) -> Iterator[tuple[Searcher, Searcher]]:
         yield cpu, gpu
 
 
+def test_opening_warms_the_backend(path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    warmed = []
+    kind = type(gpu_backend(name))
+    monkeypatch.setattr(kind, "warm", lambda self, store: warmed.append(store.documents))
+    Searcher.open(path, backend=name, device="cuda").close()
+    assert warmed == [DOCUMENTS]
+
+
 def check_same(found: object, expected: object) -> None:
     assert [hit.id for hit in found] == [hit.id for hit in expected]
     np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in expected], rtol=1e-5)
