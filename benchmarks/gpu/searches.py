@@ -35,9 +35,10 @@ CENTROIDS, RESCORED_CANDIDATES, POSTINGS_SECONDS = 16_384, 80, 1e-6  # the last:
 # that counts few, and collecting.
 ALL_DIGITS, FEW_DIGITS, COLLECTING = 15, 10, 18
 SELECTING = ALL_DIGITS + 2 * FEW_DIGITS + COLLECTING
-EXACT_TILE_INSTRUCTIONS = 2_700  # of a warp: 128 dimensions, 16 products and 5 loads each
-EXACT_PARTS = 8  # blocks that share a document
 CLOCKS, SCHEDULERS = 1.755e9, 4
+# Of a warp: 128 dimensions with 16 products and 5 loads each, and four times it waits for codes and centroids.
+EXACT_TILE_SECONDS = 2_700 / CLOCKS + 4 * WAIT_SECONDS
+EXACT_PARTS = 8  # blocks that share a document
 CANDIDATES, CANDIDATE_BYTES = 4096, 40  # a token of 2 bits and 128 dimensions, as tiles
 
 
@@ -86,10 +87,8 @@ def probe(rates: Rates) -> dict[str, Any]:
         "first": _selecting(SCORED),
         "reaching": PASS_SECONDS + _block(SCORED, COLLECTING),
         "shares": 2 * WAIT_SECONDS,  # of the warps that score fast: four steps of a search
-        # A document is one block's work, or eight blocks' where there are few, which wait for each other. A warp's tile
-        # waits for codes and centroids four times, 32 dimensions each.
-        "exact_scores": 2
-        * (tiles / EXACT_PARTS * (EXACT_TILE_INSTRUCTIONS / CLOCKS + 4 * WAIT_SECONDS) + WAIT_SECONDS),
+        # Twice. Eight blocks share a document where there are few, and wait for each other.
+        "exact_scores": 2 * (tiles / EXACT_PARTS * EXACT_TILE_SECONDS + WAIT_SECONDS),
     }
     bound, waiting = sum(work.values()), sum(waits.values())
     return {"work": work, "waits": waits, "seconds_bound": bound, "seconds_with_waits": bound + waiting}
