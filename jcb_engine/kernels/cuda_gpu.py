@@ -43,7 +43,8 @@ from jcb_engine.kernels.placement import warn_of_codes_on_host
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
 
 # Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 75 Gtoken/s are
-# .9 ms, and finding candidates takes a millisecond and more, on the processor.
+# .9 ms. A search among candidates may take a tenth of that here, but misses some hits, and encoding a query and fetching
+# its hits take milliseconds.
 SCANNED_TOKENS = 64_000_000
 
 
@@ -194,7 +195,7 @@ class CudaBackend(HostOperations):
         check_offsets("query_offsets", query_offsets, len(queries))
         return self._table(own, queries, None).prepared(query_offsets).error_bounds()
 
-    def scan_costs_less(self, store: Store) -> bool:
+    def scan_is_cheap(self, store: Store) -> bool:
         return store.tokens <= SCANNED_TOKENS and not _own_store(store).lies_on_host  # the bus is slower by far
 
     def best_of_all(
@@ -230,7 +231,7 @@ class CudaBackend(HostOperations):
     def warm(self, store: Store) -> None:
         own = _own_store(store)
         queries, offsets = smallest_query(own.codec.dim)
-        if self.scan_costs_less(own):
+        if self.scan_is_cheap(own):
             self.best_of_all(own, queries, offsets, 1)
         else:
             self.best_among_probed(own, queries, offsets, 1, Probing(probes=1, pool=1, documents=1))

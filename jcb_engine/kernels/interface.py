@@ -333,8 +333,8 @@ class Backend(Protocol):
 class ScanningBackend(Backend, Protocol):
     """A backend that can search everything by itself: no score leaves the device but those of possible hits."""
 
-    def scan_costs_less(self, store: Store) -> bool:
-        """Whether scoring all documents is expected to take no longer than finding candidates among them."""
+    def scan_is_cheap(self, store: Store) -> bool:
+        """Whether scoring all documents is expected to take so little that nobody need look for candidates: about 1 ms."""
         ...
 
     def best_of_all(

@@ -144,11 +144,11 @@ class SeveralGpus(HostOperations):
         ]
         return np.asarray(np.max(bounds, axis=0), dtype=np.float32)
 
-    def scan_costs_less(self, store: Store) -> bool:
+    def scan_is_cheap(self, store: Store) -> bool:
         """Where it does on every GPU: they work at the same time."""
         own = _own_store(store)
         return all(
-            isinstance(backend, ScanningBackend) and backend.scan_costs_less(part)
+            isinstance(backend, ScanningBackend) and backend.scan_is_cheap(part)
             for backend, part in zip(self._parts, own.parts, strict=True)
         )
 

@@ -67,7 +67,7 @@ except ImportError as error:
     ) from error
 
 # Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 50 Gtoken/s are
-# .9 ms, and a search among candidates launches some two hundred programs, most of them torch's: a millisecond.
+# .9 ms. A search among candidates takes as long: it launches some two hundred programs, most of them torch's.
 SCANNED_TOKENS = 45_000_000
 
 
@@ -191,7 +191,7 @@ class TritonBackend(HostOperations):
             scores = maxsim(own, there, work, precision)
         return _shaped(scores, candidates, len(query_offsets) - 1)
 
-    def scan_costs_less(self, store: Store) -> bool:
+    def scan_is_cheap(self, store: Store) -> bool:
         return store.tokens <= SCANNED_TOKENS and not _own_store(store).lies_on_host  # the bus is slower by far
 
     def best_of_all(

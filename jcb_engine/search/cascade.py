@@ -62,7 +62,7 @@ class Cascade:
     ) -> Iterator[tuple[Ranking, bool]]:
         """For each query what was ranked, and whether all documents of `among` were. k: as `Subset.bounded` has it.
 
-        may_scan: everything may be searched instead, where the backend expects that to take no longer.
+        may_scan: everything may be searched instead, where the backend expects that to take little.
         """
         exact = exact or self._all_are_scored(settings, among)
         scanning = self._scanning(exact, may_scan, groups, among)
@@ -91,7 +91,7 @@ class Cascade:
         backend = self._scanner
         if backend is None or groups is not None or among.is_sparse:
             return None
-        return backend if exact or (may_scan and backend.scan_costs_less(self._store)) else None
+        return backend if exact or (may_scan and backend.scan_is_cheap(self._store)) else None
 
     def _rankings(
         self,

@@ -154,7 +154,7 @@ class Searcher:
         by their centroids (an index of 16 bits has no centroid per token: all of the pool is scored).
         None: DEFAULT_PROBES, and the larger of DEFAULT_CANDIDATES and CANDIDATES_PER_HIT * k; both widen until
         there are k hits, while the corpus has them. With both None, a GPU scores every document where that is
-        expected to take no longer; the hits then say `exact`.
+        expected to take a millisecond at most; the hits then say `exact`.
         recall: at least this share of the exact k best, on the average of queries like those that the index was tuned
         with (`tune`): the cheapest settings that were measured to reach it. 1 is exact search.
         subset: search among these documents only (`subset`); where they are no more than `candidates`, exactly.

@@ -105,17 +105,17 @@ def test_answers_are_the_same_wherever_codes_lie(
 def test_a_scan_over_the_bus_is_not_thought_cheap(backend: Backend) -> None:
     codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(6,))
     assert isinstance(backend, ScanningBackend)
-    assert backend.scan_costs_less(backend.prepare(codec, segments))
-    assert not backend.scan_costs_less(backend.prepare(codec, segments, most_on_device=0))  # type: ignore[call-arg]
+    assert backend.scan_is_cheap(backend.prepare(codec, segments))
+    assert not backend.scan_is_cheap(backend.prepare(codec, segments, most_on_device=0))  # type: ignore[call-arg]
 
 
 def test_one_gpu_without_room_is_enough_for_that(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     codec, segments, _, _ = random_store(dim=32, nbits=2, segment_documents=(21, 18))
     several = SeveralGpus(backend, [backend])
-    assert several.scan_costs_less(several.prepare(codec, segments))
+    assert several.scan_is_cheap(several.prepare(codec, segments))
     prepare = type(backend).prepare
     monkeypatch.setattr(type(backend), "prepare", lambda *given: prepare(*given, 0))  # type: ignore[call-arg]
-    assert not several.scan_costs_less(several.prepare(codec, segments))
+    assert not several.scan_is_cheap(several.prepare(codec, segments))
 
 
 def test_damage_is_found_wherever_codes_lie(backend: Backend) -> None:

@@ -70,7 +70,7 @@ def test_the_best_of_all_are_those_of_the_parts(name: str) -> None:
     several = SeveralGpus(CpuBackend(threads=1), [one, one])
     assert isinstance(several, ScanningBackend)
     store = several.prepare(codec, segments)
-    assert several.scan_costs_less(store)
+    assert several.scan_is_cheap(store)
     queries, offsets = queries_of((5, 33), 32)
     exact = several.maxsim_quantized(store, queries, offsets, whole(41), "exact")
     for mask in (None, np.array([0b01110110, 0xFF, 0x5A, 0xF0, 0x0F, 1], np.uint8)):

@@ -98,7 +98,7 @@ def test_an_index_that_a_scan_takes_longer_for_is_searched_through_candidates(
     both: tuple[Searcher, Searcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpu, gpu = both
-    monkeypatch.setattr(type(gpu._backend), "scan_costs_less", lambda self, store: False)
+    monkeypatch.setattr(type(gpu._backend), "scan_is_cheap", lambda self, store: False)
     monkeypatch.setattr(plan, "DEFAULT_CANDIDATES", 20)
     monkeypatch.setattr(plan, "CANDIDATES_PER_HIT", 1)
     found = gpu.search(query_vectors(), k=5)
