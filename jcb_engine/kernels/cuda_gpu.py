@@ -43,8 +43,8 @@ from jcb_engine.kernels.placement import warn_of_codes_on_host
 from jcb_engine.types import Float32Array, Int64Array, Uint8Array, Uint32Array
 
 # Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 75 Gtoken/s are
-# .9 ms. A search among candidates may take a tenth of that here, but misses some hits, and encoding a query and fetching
-# its hits take milliseconds.
+# .9 ms. A search among candidates may take a tenth of that here, but misses some hits, and encoding a query and
+# fetching its hits take milliseconds.
 SCANNED_TOKENS = 64_000_000
 
 

@@ -334,7 +334,7 @@ class ScanningBackend(Backend, Protocol):
     """A backend that can search everything by itself: no score leaves the device but those of possible hits."""
 
     def scan_is_cheap(self, store: Store) -> bool:
-        """Whether scoring all documents is expected to take so little that nobody need look for candidates: about 1 ms."""
+        """Whether scoring all documents is expected to take so little, about 1 ms, that none need be passed over."""
         ...
 
     def best_of_all(
