@@ -69,6 +69,7 @@ except ImportError as error:
 # Up to so many tokens everything is scanned. Predicted, not measured (python -m benchmarks.gpu.model): 50 Gtoken/s are
 # .9 ms. A search among candidates takes as long: it launches some two hundred programs, most of them torch's.
 SCANNED_TOKENS = 45_000_000
+_SPECIAL_COUNTS = (1, 2, 16)  # Triton compiles for a number that is 1, for one that 16 divides, and for others
 
 
 class TritonBackend(HostOperations):
@@ -256,6 +257,8 @@ class TritonBackend(HostOperations):
         filled = np.flatnonzero(np.diff(own.doc_offsets))[:1]
         queries, offsets = smallest_query(own.codec.dim)
         lists = Lists(filled.astype(np.uint32), np.array([0, 1], np.int64))
+        for tokens in _SPECIAL_COUNTS:
+            self.centroid_scores(own, np.eye(tokens, own.codec.dim, dtype=np.float32))
         table = self.centroid_scores(own, queries)
         for precision in ("fast", "exact"):
             self.maxsim_quantized(own, queries, offsets, lists, precision, table)

@@ -273,8 +273,7 @@ def maxsim_raw(
         _store_score(partial, pieces, piece, item, best, lengths, column, tokens)
 
 
-# Numbers that differ from call to call: else one program were compiled for those that 16 divides, and one for others.
-@triton.jit(do_not_specialize=["rows", "columns"])
+@triton.jit
 def centroid_products(
     centroids, queries, products, rows, columns, dim: tl.constexpr, chunk: tl.constexpr, step: tl.constexpr
 ):

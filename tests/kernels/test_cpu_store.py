@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jcb_engine.errors import InputError
-from jcb_engine.kernels import CodecArrays, Lists, Ranges, SegmentArrays
+from jcb_engine.kernels import Lists, Ranges, SegmentArrays
 from jcb_engine.kernels.cpu import CpuBackend
 from jcb_engine.kernels.reference import ReferenceBackend
 from tests.conftest import brute_force
@@ -70,9 +71,8 @@ def test_prepare_names_the_array_that_does_not_fit(name: str, array: np.ndarray,
 )
 def test_prepare_refuses_a_codec_that_does_not_fit(change: dict[str, object], message: str) -> None:
     codec, _, _, _ = random_store(dim=32, nbits=2, segment_documents=(1,))
-    fields = {name: getattr(codec, name) for name in CodecArrays.__slots__}
     with pytest.raises(InputError, match=message):
-        CpuBackend().prepare(CodecArrays(**{**fields, **change}), [])
+        CpuBackend().prepare(replace(codec, **change), [])  # type: ignore[arg-type]
 
 
 def test_stores_and_tables_of_other_makers_are_refused() -> None:
