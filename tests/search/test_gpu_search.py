@@ -40,6 +40,8 @@ def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         return backend
 
     monkeypatch.setattr(selection, f"_{request.param}", chosen)
+    # Warming has tests of its own, and in an interpreter it takes longer than a search.
+    monkeypatch.setattr(type(backend), "warm", lambda self, store: None)
     return str(request.param)
 
 
