@@ -52,7 +52,18 @@ MUTANTS = {
         "for (int bits = 8; bits",
     ),
     "a document without tokens has a score": (KERNELS + "maxsim_fast.h", "tiles == 0 ? kMinusInfinity : sum", "sum"),
-    "empty documents at the end are nobody's": (KERNELS + "work.h", "before == warps ? last", "before > warps ? last"),
+    "empty documents at the end are nobody's": (
+        KERNELS + "work.h",
+        "if (warp + 1 == warps) to.first = last;",
+        "",
+    ),
+    "items without tiles weigh nothing": (KERNELS + "work.h", "tile_sums[item] + item", "tile_sums[item]"),
+    "a border is a step too far": (KERNELS + "work.h", "end - wide + 1;", "end;"),
+    "the query of the block before is multiplied": (
+        KERNELS + "maxsim_exact.h",
+        "      wait_for_copies<0>();\n      warp_barrier();",
+        "      warp_barrier();",
+    ),
     "a block overtakes itself": (
         KERNELS + "maxsim_batch.h",
         "    arrive();\n    block_barrier();\n  }",
@@ -196,7 +207,7 @@ SCAN_MUTANTS = {
         "uint32_t i = tiles.part + warp * tiles.parts",
         "uint32_t i = warp * tiles.parts",
     ),
-    "the first part adds up": (KERNELS + "maxsim_exact.h", "before, 0) + 1 != parts", "before, 0) != 0"),
+    "the first part adds up": (KERNELS + "maxsim_exact.h", "before, 0) + 1 == parts", "before, 0) == 0"),
     "an old graph keeps its room": ("csrc/cuda/recorded_graphs.h", "throw;\n      graphs_.clear();", "throw;"),
 }
 # The same of a search among candidates, for test_cuda_probe.cpp.
