@@ -3,6 +3,7 @@
 #include "cuda/probe.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -244,6 +245,26 @@ void test_what_is_beyond_the_kth_is_found_in_one_kernel_and_in_several() {
   }
 }
 
+void test_two_passes_find_the_kth_of_scores_that_end_in_zeros() {
+  std::mt19937 random(11);
+  std::vector<float> flat(3000);
+  for (float& score : flat) score = std::bit_cast<float>(static_cast<uint32_t>(random() % 0x1fc000) << cuda::kGainZeros);
+  const DeviceArray<float> scores(flat, {});
+  const DeviceArray<uint32_t> digits(std::vector<uint32_t>(cuda::kDigitWords), {}), counts(std::vector<uint32_t>(1), {});
+  const DeviceArray<uint32_t> documents(3000), k_there({70u}, {});
+  cuda::Ranked ranked{scores.data(), nullptr, 3000, 3000, nullptr, digits.data()};
+  ranked.passes = 2;
+  cuda::launch_count(ranked, k_there.data(), 1, 3000, {});
+  cuda::launch_collect(ranked, {digits.data(), nullptr, counts.data(), documents.data(), 3000}, k_there.data(), 1, 3000, {});
+  std::vector<float> sorted = flat;
+  std::sort(sorted.rbegin(), sorted.rend());
+  const uint32_t reaching = static_cast<uint32_t>(std::count_if(flat.begin(), flat.end(), [&](float s) { return s >= sorted[69]; }));
+  JCB_CHECK(back(counts)[0] == reaching, "%u reach the 70th, not %u", back(counts)[0], reaching);
+  for (uint32_t i = 0; i < std::min(back(counts)[0], 3000u); ++i) {
+    JCB_CHECK(flat[back(documents)[i]] >= sorted[69], "document %u does not", back(documents)[i]);
+  }
+}
+
 // ----------------------------------------------------------------------------------------------------------- the graph
 struct Case {
   const char* what;
@@ -481,6 +502,7 @@ int run_all() {
   test_damaged_postings_are_refused();
   test_the_best_of_few_are_exactly_so_many_and_ties_go_to_lower_numbers();
   test_what_is_beyond_the_kth_is_found_in_one_kernel_and_in_several();
+  test_two_passes_find_the_kth_of_scores_that_end_in_zeros();
   test_maxsim_of_centroids_is_right_to_a_byte();
   test_candidates_are_found_narrowed_and_ranked();
   test_what_a_graph_cannot_do_is_told();

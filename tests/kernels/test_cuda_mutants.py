@@ -52,11 +52,6 @@ MUTANTS = {
         "for (int bits = 8; bits",
     ),
     "a document without tokens has a score": (KERNELS + "maxsim_fast.h", "tiles == 0 ? kMinusInfinity : sum", "sum"),
-    "empty documents at the end are nobody's": (
-        KERNELS + "work.h",
-        "if (warp + 1 == warps) to.first = last;",
-        "",
-    ),
     "items without tiles weigh nothing": (KERNELS + "work.h", "tile_sums[item] + item", "tile_sums[item]"),
     "a border is a step too far": (KERNELS + "work.h", "end - wide + 1;", "end;"),
     "the query of the block before is multiplied": (
