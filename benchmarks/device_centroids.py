@@ -26,7 +26,7 @@ from benchmarks.harness import write_result
 from jcb_engine import IndexWriter, RaggedEmbeddings, Searcher
 from jcb_engine.codec import train_centroids
 from jcb_engine.codec.centroids import TOKENS_PER_CENTROID
-from jcb_engine.codec.held_kmeans import ITERATIONS, ROUNDS, kmeans_of_held
+from jcb_engine.codec.held_kmeans import ITERATIONS, ROUNDS, kmeans_of_held, means_of
 from jcb_engine.kernels import CodecArrays
 from jcb_engine.kernels.cpu import CpuBackend
 
@@ -63,10 +63,7 @@ class Held:
 
     def means(self, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ids = self._backend.nearest(self._vectors, centroids)
-        sums = np.zeros(centroids.shape)
-        np.add.at(sums, ids, self._vectors)
-        sizes = np.bincount(ids, minlength=len(centroids))
-        return (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32), ids
+        return means_of(self._vectors, ids, len(centroids)), ids
 
     def squared_distances(self, centroids: np.ndarray) -> np.ndarray:
         return np.square(self._vectors - centroids[self._backend.nearest(self._vectors, centroids)]).sum(axis=1)

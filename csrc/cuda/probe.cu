@@ -12,7 +12,7 @@ namespace jcb::cuda {
 namespace {
 
 constexpr uint32_t kMostScored = 1 << 17;
-// As jcb_engine/search/ranking.py: so many documents show how wrong fast scores are, and none is taken to be kErrors
+// ERROR_SAMPLE and ERROR_FACTOR of jcb_engine/kernels/interface.py: so many documents show how wrong fast scores are, and none is taken to be kErrors
 // times as wrong as the worst of them.
 constexpr uint32_t kSample = 16;
 constexpr float kErrors = 4.0f;
@@ -105,8 +105,8 @@ struct Prober::Recorded {
 
     uint32_t *const first_counts = memory.own<uint32_t>(first_counts_at), *const first = memory.own<uint32_t>(first_at);
     float *const judged = memory.own<float>(judged_at), *const exact = memory.own<float>(exact_at);
-    launch_reach_judged(fast, fast, nullptr, 0.0f, {nullptr, nullptr, first_counts, first, shape.documents, judged},
-                        wanted(kFirst), shape.queries, stream);
+    launch_reach_few(fast, fast, {nullptr, nullptr, first_counts, first, shape.documents, judged}, wanted(kFirst),
+                     shape.queries, stream);
     launch_exact(store, queries, {kept.first_pieces, first_counts, first, shape.documents}, shape.queries, stream,
                  memory.count<uint32_t>(first_parts_at), exact);
     uint32_t *const counts = memory.output<uint32_t>(counts_at), *const found = memory.output<uint32_t>(found_at);

@@ -24,8 +24,8 @@ class RecordedGraphs {
     const auto known = graphs_.find(shape);
     if (known != graphs_.end()) return known->second.used(++uses_);
     if (graphs_.size() >= kMost) {
-      const auto later = [](const auto& one, const auto& other) { return one.second.use < other.second.use; };
-      graphs_.erase(std::min_element(graphs_.begin(), graphs_.end(), later));
+      const auto earlier = [](const auto& one, const auto& other) { return one.second.use < other.second.use; };
+      graphs_.erase(std::min_element(graphs_.begin(), graphs_.end(), earlier));
     }
     try {
       return keep(shape, make);

@@ -48,7 +48,7 @@ struct Scanner::Recorded {
     const Ranked exact{memory.own<float>(first_scores_at), first_counts, shape.room};
     uint32_t *const counts = memory.output<uint32_t>(counts_at), *const last = memory.output<uint32_t>(documents_at);
     const float* const bounds = memory.input<float>(bounds_at);
-    launch_reach_few(exact, fast, {nullptr, bounds, counts, last, shape.room}, k, shape.queries, documents, stream);
+    launch_reach_many(exact, fast, {nullptr, bounds, counts, last, shape.room}, k, shape.queries, documents, stream);
     launch_exact(store, queries, {first_pieces, counts, last, shape.room}, shape.queries, stream,
                  memory.count<uint32_t>(last_parts_at), memory.output<float>(scores_at));
     memory.end(stream);

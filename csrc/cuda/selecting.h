@@ -20,11 +20,15 @@ void launch_reach(const Ranked& ranked, const Reaching& reaching, const uint32_t
 // `items` is empty) ...
 void launch_best_of_few(const Ranked& ranked, const Reaching& reaching, const uint32_t* k, const LaidOut& items,
                         uint32_t queries, Stream stream);
-// ... all of `ranked`, which may be many (most: of a query), that reach the k-th of the few scores of found_in, and ...
+// ... all of `ranked` that reach the k-th score of found_in, and ...
 void launch_reach_few(const Ranked& found_in, const Ranked& ranked, const Reaching& reaching, const uint32_t* k,
-                      uint32_t queries, uint32_t most, Stream stream);
+                      uint32_t queries, Stream stream);
 // ... all that reach it raised by `errors` times the largest difference of found_in to `judged`, [queries][its stride].
 void launch_reach_judged(const Ranked& found_in, const Ranked& ranked, const float* judged, float errors,
                          const Reaching& reaching, const uint32_t* k, uint32_t queries, Stream stream);
+
+// All of many scores a query, at most `most`, that reach the k-th of the few of found_in.
+void launch_reach_many(const Ranked& found_in, const Ranked& ranked, const Reaching& reaching, const uint32_t* k,
+                       uint32_t queries, uint32_t most, Stream stream);
 
 }  // namespace jcb::cuda

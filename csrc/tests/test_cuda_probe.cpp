@@ -168,7 +168,8 @@ std::set<uint32_t> selected(const Few& given, uint32_t k, bool exactly, float er
   if (exactly) {
     cuda::launch_best_of_few(ranked, reaching, k_there.data(), {}, 1, {});
   } else if (errors == 0.0f) {
-    cuda::launch_reach_few(ranked, ranked, reaching, k_there.data(), 1, most, {});
+    if (most == 0) cuda::launch_reach_few(ranked, ranked, reaching, k_there.data(), 1, {});
+    if (most != 0) cuda::launch_reach_many(ranked, ranked, reaching, k_there.data(), 1, most, {});
   } else {
     cuda::launch_reach_judged(ranked, ranked, judged.data(), errors, reaching, k_there.data(), 1, {});
   }

@@ -63,8 +63,6 @@ class Searcher:
         self._snapshot, self._path, self._backend = snapshot, path, backend
         self._codec = load_codec(snapshot)
         self._store = backend.prepare(self._codec.arrays, [segment_arrays(s) for s in snapshot.segments])
-        if isinstance(backend, WarmedBackend):
-            backend.warm(self._store)
         self._everything = all_documents(snapshot.segments, snapshot.manifest.content)
         stage = self._new_stage(_first_stage(snapshot, first_stage))
         self._cascade = Cascade(backend, self._store, self._codec, stage)
@@ -77,6 +75,8 @@ class Searcher:
         if encoder is not None:
             self._encoder = encoder if isinstance(encoder, Encoder) else Encoder(encoder, dim=self.dim)
             self._check_encoder(self._encoder)
+        if isinstance(backend, WarmedBackend):  # last: it may take seconds, which no error should wait for
+            backend.warm(self._store)
 
     @classmethod
     def open(

@@ -258,8 +258,8 @@ PROBE_MUTANTS = {
     "the frontier is probed": ("csrc/cuda/probe.cu", "    reaching.beyond = true;\n", ""),
     "fast scores are believed": (
         "csrc/cuda/selecting.cu",
-        "judged, errors, reaching",
-        "judged, -50.0f * errors, reaching",
+        "judged, errors, reaching, k, queries",
+        "judged, -50.0f * errors, reaching, k, queries",
     ),
     "ranges overlap": (
         "csrc/cuda/postings.cu",

@@ -13,8 +13,8 @@
 namespace jcb::cuda {
 
 constexpr int kSelectThreads = 256;
-constexpr int kScoresAtOnce = 4;                                           // of a thread
-constexpr uint32_t kScoresABlock = kSelectThreads * kScoresAtOnce;         // at least
+constexpr int kScoresAtOnce = 4;                                    // of a thread
+constexpr uint32_t kScoresABlock = kSelectThreads * kScoresAtOnce;  // at least
 
 // Scores of a query that a thread looks at together, those of the block from `first` on: its own, and each a stride
 // further. -inf, which never counts, beyond the last.
